@@ -1,0 +1,51 @@
+# Needs Python 3.11 or later and make; everything else goes into .venv.
+# Another interpreter: make PYTHON=/path/to/python test
+
+.DEFAULT_GOAL := help
+
+# Each candidate is run, not only looked up: a shim may exist for a version that does not.
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3.14 python3 python; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo $$p && break; done)
+
+VENV  := .venv
+BIN   := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: help demo test fast lint bench wheel clean
+
+help: ## print this list
+	@awk -F ':.*## ' '/^[.a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# Made anew whenever what it is made from changes. The stamp is written last, so that an
+# install that failed half way is not taken for one that succeeded.
+$(READY): pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "mapcc needs Python 3.11 or later: none found" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[test]'
+	@touch $@
+
+.venv: $(READY) ## set up the virtual environment
+
+demo: $(READY) ## convert real weights, step by step, and compare the two networks
+	$(BIN)/python docs/demo/demo.py
+
+test: lint ## everything that CI checks
+	HYPOTHESIS_PROFILE=$${HYPOTHESIS_PROFILE:-ci} $(BIN)/python -m pytest
+
+fast: $(READY) ## only the tests that take no time and no network
+	$(BIN)/python -m pytest -m 'not slow and not oracle and not network'
+
+lint: $(READY) ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(READY) ## the benchmarks, one after the other
+	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script; done
+
+wheel: $(READY) ## dist/: the source archive, and the wheel built from it
+	$(BIN)/python -m build --no-isolation
+
+clean: ## remove what was built, the caches and the demo's output; no other conversion
+	rm -rf dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis converted_weights/minilm
+	find . -name __pycache__ -type d -not -path './$(VENV)/*' -prune -exec rm -rf {} +

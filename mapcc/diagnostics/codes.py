@@ -1,0 +1,79 @@
+"""The registry of codes. A code is never reused; its page is ``docs/codes/CODE.md``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """A kind of finding: its code, a short title, and how a command ends when it occurs."""
+
+    code: str
+    title: str
+    warning: bool = False
+    exit_code: int = 1
+
+
+_REGISTRY = (
+    # The outside world.
+    Code("MC001", "file cannot be read", exit_code=2),
+    Code("MC002", "malformed safetensors file"),
+    Code("MC003", "malformed index, keys file or config"),
+    Code("MC004", "Python factory failed", exit_code=2),
+    Code("MC005", "output cannot be written", exit_code=2),
+    Code("MC006", "not a checkpoint that mapcc reads"),
+    Code("MC007", "unknown code, format or option value", exit_code=2),
+    # The text.
+    Code("MC101", "syntax error"),
+    Code("MC102", "wrong YAML structure"),
+    Code("MC103", "mapping too large or too deep"),
+    Code("MC104", "unknown name in an expression"),
+    Code("MC105", "cyclic use"),
+    Code("MC106", "bad regular expression"),
+    Code("MC107", "statement given twice"),
+    Code("MC108", "expression cannot be evaluated"),
+    # Names.
+    Code("MC201", "groups do not pair up"),
+    Code("MC202", "stars do not pair up"),
+    Code("MC203", "same labels in another order"),
+    Code("MC204", "unbound index"),
+    Code("MC205", "index expression is not one to one"),
+    Code("MC206", "one tensor given by two copies"),
+    Code("MC207", "name axes do not pair up"),
+    Code("MC208", "pattern can match in two ways"),
+    Code("MC209", "not a name that a tensor can have"),
+    # Axes.
+    Code("MC301", "axis only on the left"),
+    Code("MC302", "axis only on the right has no size"),
+    Code("MC303", "axis stands twice"),
+    Code("MC304", "pieces cannot be told apart"),
+    Code("MC305", "pieces do not correspond"),
+    Code("MC306", "sizes do not agree"),
+    Code("MC307", "sizes still free"),
+    Code("MC308", "wrong number of dimensions"),
+    Code("MC309", "shape needed"),
+    # Binding.
+    Code("MC401", "missing: target tensor with no source"),
+    Code("MC402", "unexpected: source tensor that no rule takes"),
+    Code("MC403", "ambiguous: source tensor taken by two rules"),
+    Code("MC404", "collision: target tensor given twice"),
+    Code("MC405", "dead rule"),
+    Code("MC406", "incomplete group"),
+    Code("MC407", "unexpected: target tensor that the target does not have"),
+    Code("MC408", "shape differs from the target's"),
+    Code("MC409", "dtype differs from the target's"),
+    Code("MC410", "statement matches nothing", warning=True),
+    Code("MC411", "rule is not a bijection"),
+    Code("MC412", "pattern too slow"),
+    # Values.
+    Code("MC501", "unknown operation or argument"),
+    Code("MC502", "operation does not fit its tensors"),
+    # Emitting and inverting.
+    Code("MC601", "rule cannot be said in this dialect"),
+    Code("MC602", "emitted config does not mean the same"),
+    Code("MC701", "inverse cannot be written"),
+    Code("MC702", "inverse loses something", warning=True),
+)
+
+CODES: dict[str, Code] = {entry.code: entry for entry in _REGISTRY}

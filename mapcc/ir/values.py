@@ -1,0 +1,89 @@
+"""Operations on values: what each takes, computes in, loses, and how it is undone.
+
+A statement here is all that the passes need; the arithmetic itself is in ``runtime/values.py``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mapcc.tensors.dtypes import Dtype
+
+
+@dataclass(frozen=True, slots=True)
+class ValueOp:
+    """The statement of an operation.
+
+    Attributes:
+        name: as it stands behind the bar.
+        inputs: how many tensors it takes.
+        arguments: names of its positional arguments, all required.
+        options: names of its options with their defaults.
+        elementwise: each output element depends on one input element alone, so that it may be
+            tiled over any axis; otherwise it is tiled over the axis that ``dim`` names.
+        loses: what cannot be got back ("" if nothing).
+        about: one line, with the precision that it computes in.
+    """
+
+    name: str
+    inputs: int
+    arguments: tuple[str, ...]
+    options: tuple[tuple[str, int], ...]
+    elementwise: bool
+    loses: str
+    about: str
+
+
+VALUE_OPS: dict[str, ValueOp] = {
+    op.name: op
+    for op in (
+        ValueOp("cast", 1, ("dtype",), (), True, "", "to another type, rounded to nearest even"),
+        ValueOp("scale", 1, ("factor",), (), True, "rounding", "x * factor, in F32 (F64 for F64)"),
+        ValueOp("add", 1, ("number",), (), True, "rounding", "x + number, in F32 (F64 for F64)"),
+        ValueOp("neg_exp", 1, (), (), True, "rounding", "-exp(x), in F32 (F64 for F64)"),
+        ValueOp(
+            "weight_norm",
+            2,
+            (),
+            (("dim", 0),),
+            False,
+            "the split into magnitude and direction",
+            "g * v / norm(v), the norm over all dimensions but dim, in F32 (F64 for F64)",
+        ),
+    )
+}
+
+STRUCTURAL_OPS = frozenset({"transpose", "permute", "chunk", "split", "cat", "stack", "unstack"})
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One operation with its arguments evaluated. ``dtype`` is what a cast gives."""
+
+    op: ValueOp
+    numbers: tuple[tuple[str, int | float], ...] = ()
+    dtype: Dtype | None = None
+
+    def number(self, name: str) -> int | float:
+        return dict(self.numbers)[name]
+
+
+def cast_loses(source: Dtype, target: Dtype) -> str:
+    """What a cast loses; "" for one that can be undone bit for bit.
+
+    >>> from mapcc.tensors.dtypes import DTYPES
+    >>> cast_loses(DTYPES["BF16"], DTYPES["F32"])
+    ''
+    >>> cast_loses(DTYPES["F32"], DTYPES["BF16"])
+    'F32 values rounded to BF16'
+    """
+    if source == target or (source.name, target.name) in _WIDENINGS:
+        return ""
+    return f"{source.name} values rounded to {target.name}"
+
+
+_WIDENINGS = {
+    ("F16", "F32"), ("F16", "F64"), ("BF16", "F32"), ("BF16", "F64"), ("F32", "F64"),
+    *((f8, wide) for f8 in ("F8_E4M3", "F8_E5M2") for wide in ("BF16", "F16", "F32", "F64")),
+    *((f"{sign}{a}", f"{sign}{b}") for sign in "IU" for a, b in ((8, 16), (8, 32), (8, 64), (16, 32), (16, 64), (32, 64))),
+}  # fmt: skip

@@ -1,0 +1,331 @@
+"""After binding: every target tensor given once, every source tensor taken, shapes and types right."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import product
+
+from mapcc.diagnostics.fold import fold
+from mapcc.diagnostics.model import Label
+from mapcc.diagnostics.suggest import Suggester
+from mapcc.ir.bound import Instance, Layout, Move
+from mapcc.ir.expr import Unevaluable
+from mapcc.ir.patterns import Pattern
+from mapcc.ir.printer import print_name
+from mapcc.ir.program import Equation, Listed
+from mapcc.passes import layout as laying
+from mapcc.passes.bind import ABSENT, Binder
+from mapcc.passes.indices import NotOneToOne, domain_conditions
+from mapcc.passes.match import Trie
+from mapcc.passes.resolve import Values
+from mapcc.passes.segments import variants
+from mapcc.passes.types import infer_dtypes
+from mapcc.tensors.spec import TensorSpec
+
+Shape = tuple[int, ...]
+
+
+def cover(binder: Binder) -> None:
+    """All checks that look at both sides as wholes."""
+    _collect(binder)
+    _create(binder)
+    _external(binder)
+    infer_dtypes(binder)
+    _unexpected_sources(binder)
+    if binder.target is not None:
+        _against_target(binder)
+    _dead_statements(binder)
+    binder.findings.flush()
+
+
+# --- what is given
+
+
+def _collect(binder: Binder) -> None:
+    taken, given = binder.bound.taken, binder.bound.given
+    for instance in binder.bound.instances:
+        for operand in instance.sources:
+            for name in operand:
+                taken.setdefault(name, []).append(instance)
+        _give(binder, instance)
+    del given
+
+
+def _give(binder: Binder, instance: Instance) -> None:
+    given = binder.bound.given
+    for number, name in enumerate(instance.targets):
+        if not name:
+            continue
+        other = given.get(name)
+        if other is None:
+            given[name] = (instance, number)
+        else:
+            _collision(binder, name, other[0], instance)
+
+
+def _collision(binder: Binder, name: str, first: Instance, second: Instance) -> None:
+    a, b = first.equation, second.equation
+    if a.statement is b.statement:
+        binder.findings.add(
+            "MC206",
+            "two copies of one rule give the same target tensors",
+            b.span,
+            name,
+            help="a copy for each tensor is said with commas: a -> x, y; two sources need two targets",
+        )
+        return
+    binder.findings.add(
+        "MC404",
+        "two rules give the same target tensors",
+        a.span,
+        name,
+        label="given here",
+        related=(Label(b.span, "and here"),),
+        help="give each target once; several sources of one tensor are one rule: (a, b) | cat -> c",
+    )
+
+
+# --- create
+
+
+def _create(binder: Binder) -> None:
+    for equation in binder.program.creates:
+        if equation.broken:
+            continue
+        matched = 0
+        for key in _created_keys(binder, equation):
+            matched += 1
+            instance = _created(binder, equation, key)
+            if instance is not None:
+                binder.bound.instances.append(instance)
+                _give(binder, instance)
+        if not matched and not equation.optional and binder.target is not None:
+            name = equation.targets[0].name
+            assert name is not None
+            binder.findings.add("MC410", f"create {print_name(name)} matches no target tensor", equation.span)
+
+
+def _created_keys(binder: Binder, equation: Equation) -> Iterator[tuple[int | str, ...]]:
+    """The values for which a tensor is created: from the target's names, or from domains."""
+    (target,) = equation.targets
+    assert target.name is not None
+    resolver = binder._resolver_of_create(equation)
+    if binder.target is not None:
+        trie = Trie(equation.separators[1])
+        for variant in variants(target.name, equation.separators[1]):
+            trie.add(None, variant)
+        for name in binder.target.tensors:
+            for leaf, texts in trie.match(name):
+                try:
+                    resolved = resolver.resolve(leaf, texts)
+                except (Unevaluable, NotOneToOne) as error:
+                    binder.findings.add("MC108", str(error), equation.span)
+                    return
+                if resolved is not None:
+                    yield tuple(resolved[0][v] for v in equation.variables)
+        return
+    domains = domain_conditions(equation.conditions, equation.indices)
+    free = [v for v in equation.variables if v not in domains]
+    if free:
+        binder.findings.add(
+            "MC204",
+            f"nothing says which tensors to create: {', '.join(free)} is open",
+            equation.span,
+            help="give the target's key set: --target; or a domain: where i in 0..N",
+        )
+        return
+    for choice in product(*(resolver.range_of(v, {}) for v in equation.variables)):
+        values: Values = dict(zip(equation.variables, choice, strict=True))
+        if resolver.holds(values):
+            yield tuple(choice)
+
+
+def _created(binder: Binder, equation: Equation, key: tuple[int | str, ...]) -> Instance | None:
+    resolver = binder._resolver_of_create(equation)
+    values: Values = dict(zip(equation.variables, key, strict=True))
+    lookup = resolver.lookup(values, defined=False)
+    name = binder._writer(equation, 0).write(key, (), lambda word: resolver.parameter(word, values))
+    spec = binder.target.tensors.get(name) if binder.target else None
+    rank = len(spec.shape) if spec else None
+    state = laying.start(equation, ((),), {}, lookup, rest_from=rank)
+    if not isinstance(state, laying.Problem) and state.free() and spec is not None:
+        problem = laying.add_targets(state, [spec.shape], lookup)
+        state = problem or state
+    if not isinstance(state, laying.Problem):
+        state = laying.unsolved(state, binder.target is not None) or state
+    result = state if isinstance(state, laying.Problem) else laying.finish(state)
+    if isinstance(result, laying.Problem):
+        binder.findings.add(
+            result.code, result.message, result.span or equation.span, name, notes=result.notes, help=result.help
+        )
+        binder.excused_targets.add(name)
+        return None
+    return Instance(equation, key, ((),), (name,), result)
+
+
+# --- external and drop
+
+
+def _external(binder: Binder) -> None:
+    if binder.target is None:
+        return
+    trie = Trie(binder.program.separators[1])
+    counts = {id(listed): 0 for listed in binder.program.externals}
+    for listed in binder.program.externals:
+        resolver = binder._listed_resolver(listed)
+        for pattern in listed.names:
+            for variant in variants(pattern, listed.separator):
+                trie.add((listed, resolver), variant)
+    for name in binder.target.tensors:
+        for leaf, texts in trie.match(name):
+            listed, resolver = leaf.owner
+            if resolver.resolve(leaf, texts) is None:
+                continue
+            counts[id(listed)] += 1
+            binder.bound.external[name] = listed
+            if name in binder.bound.given:
+                binder.findings.add(
+                    "MC404",
+                    "target tensors are external, and given by a rule too",
+                    listed.span,
+                    name,
+                    related=(Label(binder.bound.given[name][0].equation.span, "given here"),),
+                )
+    for listed in binder.program.externals:
+        if not counts[id(listed)] and not listed.optional:
+            binder.findings.add("MC410", f"external {_shown(listed)} matches no target tensor", listed.span)
+
+
+def _shown(listed: Listed) -> str:
+    return ", ".join(print_name(name) for name in listed.names)
+
+
+def _dead_statements(binder: Binder) -> None:
+    for listed in binder.program.drops:
+        if not binder.dropped_by.get(id(listed)) and not listed.optional:
+            binder.findings.add("MC410", f"drop {_shown(listed)} matches no source tensor", listed.span)
+
+
+# --- both sides
+
+
+def _unexpected_sources(binder: Binder) -> None:
+    bound = binder.bound
+    left = [
+        name
+        for name in binder.source.tensors
+        if name not in bound.taken and name not in bound.dropped and name not in binder.excused_sources
+    ]
+    if not left:
+        return
+    patterns = {print_name(n): n for e in binder.program.equations for u in e.units for n in u.names}
+    suggester = Suggester([_skeleton(pattern) for pattern in patterns.values()])
+    for template in fold(left):
+        near = suggester.nearest(template)
+        hint = f"the nearest pattern is {near}; " if near else ""
+        binder.findings.add(
+            "MC402",
+            f"no rule takes {template}",
+            None,
+            template,
+            help=f'{hint}add a rule, or: drop {_droppable(template)} because "..."',
+        )
+
+
+def _skeleton(pattern: Pattern) -> str:
+    return print_name(pattern)
+
+
+def _droppable(template: str) -> str:
+    """A folded template as a pattern: ``blocks.{0..3}.x`` is ``blocks.{i}.x``."""
+    out, letters = "", iter("ijklmnopqrst")
+    rest = template
+    while (start := rest.find("{")) >= 0 and (end := rest.find("}", start)) >= 0:
+        inner = rest[start + 1 : end]
+        is_numbers = inner.replace("..", "").replace(",", "").isdigit()
+        out += rest[:start] + ("{" + next(letters, "x") + "}" if is_numbers else "{" + inner + "}")
+        rest = rest[end + 1 :]
+    return out + rest
+
+
+def _against_target(binder: Binder) -> None:
+    assert binder.target is not None
+    wanted, bound = binder.target.tensors, binder.bound
+    strangers = [name for name in bound.given if name not in wanted]
+    missing = [
+        name
+        for name in wanted
+        if name not in bound.given and name not in bound.external and name not in binder.excused_targets
+    ]
+    near_missing, near_given = Suggester(missing), Suggester(strangers)
+    for name in strangers:
+        instance, number = bound.given[name]
+        span = instance.equation.targets[_term(instance, number)].span or instance.equation.span
+        binder.findings.add(
+            "MC407",
+            "the rule gives tensors that the target does not have",
+            span,
+            name,
+            help=_did_you_mean(near_missing, strangers[0] if len(strangers) == 1 else name, len(missing)),
+        )
+    for template in fold(missing):
+        near = near_given.nearest(template) if strangers else None
+        hint = f"a rule gives {near} instead? " if near else ""
+        help = f'{hint}write a rule for it, or: external {_droppable(template)} because "..."'
+        binder.findings.add("MC401", f"nothing gives {template}", None, template, help=help)
+    for name, (instance, number) in bound.given.items():
+        spec = wanted.get(name)
+        if spec is not None:
+            _compare(binder, instance, number, spec)
+
+
+def _did_you_mean(suggester: Suggester, name: str, candidates: int) -> str:
+    near = suggester.nearest(name) if candidates else None
+    return f"did you mean {_droppable(fold([near])[0])}?" if near else ""
+
+
+def _term(instance: Instance, number: int) -> int:
+    return instance.layout.term_of_target[number]
+
+
+def _compare(binder: Binder, instance: Instance, number: int, spec: TensorSpec) -> None:
+    shape = instance.layout.target_shapes[number]
+    term = instance.equation.targets[_term(instance, number)]
+    span = term.span or instance.equation.span
+    if shape != spec.shape:
+        binder.findings.add(
+            "MC408",
+            f"the rule gives {list(shape)}, the target has {list(spec.shape)}",
+            span,
+            spec.name,
+            help=_shape_hint(shape, spec.shape),
+        )
+    dtype = instance.dtypes[number] if instance.dtypes else None
+    if dtype is not None and spec.dtype is not None and dtype != spec.dtype:
+        binder.findings.add(
+            "MC409",
+            f"the rule gives {dtype.name}, the target has {spec.dtype.name}",
+            span,
+            spec.name,
+            help=f"| cast {spec.dtype.short} behind the source, or for all: dtype {spec.dtype.short}",
+        )
+
+
+def _shape_hint(ours: Shape, theirs: Shape) -> str:
+    if len(ours) == 2 and ours == theirs[::-1]:
+        return "transposed? x | transpose -> y"
+    if sorted(ours) == sorted(theirs):
+        return "the dimensions stand in another order: a b ... -> b a ..."
+    without_ones = [n for n in ours if n != 1] == [n for n in theirs if n != 1]
+    if without_ones and len(ours) != len(theirs):
+        return "only dimensions of 1 differ: write them, as in ': o i -> : o i 1 1'"
+    product_ours = product_theirs = 1
+    for n in ours:
+        product_ours *= n
+    for n in theirs:
+        product_theirs *= n
+    if product_ours == product_theirs:
+        return "as many elements, in other dimensions: say with axes how they are joined or split"
+    return ""
+
+

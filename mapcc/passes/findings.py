@@ -1,0 +1,68 @@
+"""Findings of one kind about many tensors, brought together into one diagnostic each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from mapcc.diagnostics.fold import fold
+from mapcc.diagnostics.model import Diagnostic, Diagnostics, Label
+from mapcc.text import Span
+
+Key = tuple[str, str, Span | None, str]
+
+
+@dataclass(slots=True)
+class _Entry:
+    names: dict[str, None] = field(default_factory=dict)
+    label: str = ""
+    notes: tuple[str, ...] = ()
+    help: str = ""
+    related: tuple[Label, ...] = ()
+
+
+@dataclass(slots=True)
+class Findings:
+    """Gathers by code, message and place; :meth:`flush` folds the names and reports."""
+
+    found: Diagnostics
+    entries: dict[tuple[object, ...], _Entry] = field(default_factory=dict)
+
+    def add(
+        self,
+        code: str,
+        message: str,
+        span: Span | None,
+        name: str | None = None,
+        *,
+        label: str = "",
+        notes: tuple[str, ...] = (),
+        help: str = "",
+        related: tuple[Label, ...] = (),
+    ) -> None:
+        place = (span.source.name, span.start, span.end) if span else None
+        entry = self.entries.setdefault((code, message, place, span, help), _Entry())
+        if name is not None:
+            entry.names[name] = None
+        entry.label = entry.label or label
+        entry.notes = entry.notes or notes
+        entry.help = entry.help or help
+        entry.related = entry.related or related
+
+    def flush(self) -> None:
+        for key, entry in self.entries.items():
+            code, message, _, span, _ = key
+            assert isinstance(code, str) and isinstance(message, str)
+            assert span is None or isinstance(span, Span)
+            self.found.add(
+                Diagnostic(
+                    code,
+                    message,
+                    span,
+                    label=entry.label,
+                    related=entry.related,
+                    notes=entry.notes,
+                    help=entry.help,
+                    names=tuple(fold(entry.names)),
+                )
+            )
+        self.entries.clear()

@@ -1,0 +1,437 @@
+"""Blocks, ``use``, groups and sugar away: a mapping to its equations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from pathlib import Path
+
+from mapcc.diagnostics.model import Diagnostic, Diagnostics
+from mapcc.ir import rules
+from mapcc.ir.axes import ANY_SHAPE, Shape
+from mapcc.ir.patterns import (
+    EMPTY,
+    Group,
+    NameAxis,
+    Part,
+    Pattern,
+    Text,
+    UnpairedGroups,
+    expand_groups,
+    join,
+)
+from mapcc.ir.program import DtypeRule, Equation, LetValue, Listed, Program, Scope, Target, Unit
+from mapcc.ir.values import Step
+from mapcc.passes.sugar import lower_sugar
+from mapcc.passes.values import evaluate_steps
+from mapcc.syntax.load import Loader
+from mapcc.tensors.dtypes import Dtype, parse_dtype
+from mapcc.text import Span
+
+
+@dataclass(frozen=True, slots=True)
+class _Context:
+    """Where a statement stands: prefixes, conditions, the file and its lets."""
+
+    left: Pattern
+    right: Pattern
+    modifiers: rules.Modifiers
+    scope: Scope
+    path: Path
+    chain: tuple[Path, ...]
+    is_default: bool = False
+
+
+MAX_EQUATIONS = 200_000
+MAX_COPIES = 20_000
+
+
+def flatten(
+    mapping: rules.Mapping,
+    path: Path,
+    overrides: Mapping[str, int | float | str],
+    configs: Mapping[str, Mapping[str, object] | None],
+    found: Diagnostics,
+    loader: Loader | None = None,
+) -> Program:
+    """The program of a mapping; ``path`` is the file beside which used files lie."""
+    scope = Scope(overrides=overrides, configs=configs)
+    program = Program(mapping, scope)
+    flattener = _Flattener(program, found, loader or Loader(found))
+    context = _Context(EMPTY, EMPTY, rules.NO_MODIFIERS, scope, path, (path,))
+    program.separators = flattener.separators(mapping.body)
+    flattener.body(mapping.body, context)
+    for name in overrides:
+        if name not in flattener.lets:
+            known = ", ".join(sorted(flattener.lets)) or "none"
+            message = f"--set {name}: the mapping has no 'let {name}' (its lets: {known})"
+            found.add(Diagnostic("MC104", message))
+    return program
+
+
+@dataclass(slots=True)
+class _Flattener:
+    program: Program
+    found: Diagnostics
+    loader: Loader
+    lets: set[str] = field(default_factory=set)
+
+    def separators(self, body: Sequence[rules.Statement]) -> tuple[str, str]:
+        chosen: dict[str, str] = {}
+        for statement in body:
+            if isinstance(statement, rules.Separator):
+                if statement.side in chosen:
+                    message = f"the {statement.side}'s separator is given twice"
+                    self.found.add(Diagnostic("MC107", message, statement.span))
+                chosen[statement.side] = statement.text
+        return chosen.get("source", "."), chosen.get("target", ".")
+
+    def body(self, body: Sequence[rules.Statement], context: _Context) -> None:
+        # Lets first: nothing in a file depends on order.
+        for statement in body:
+            if isinstance(statement, rules.Let):
+                self._let(statement, context.scope)
+        for statement in body:
+            self._statement(statement, context)
+
+    def _statement(self, statement: rules.Statement, context: _Context) -> None:
+        match statement:
+            case rules.Rule():
+                self._rule(statement, context)
+            case rules.Keep():
+                self._keep(statement, context)
+            case rules.Block(left, right, body, modifiers):
+                self.body(body, self._inside(context, left, right, modifiers))
+            case rules.Default(body):
+                if context.is_default:
+                    self._fault("MC107", "a default block stands in a default block", statement.span)
+                self.body(body, replace(context, is_default=True))
+            case rules.Use():
+                self._use(statement, context)
+            case rules.Drop():
+                self.program.drops += self._listed(statement, context, context.left, 0)
+            case rules.External():
+                self.program.externals += self._listed(statement, context, context.right, 1)
+            case rules.Create():
+                self._create(statement, context)
+            case rules.OutputDtype():
+                self._dtype(statement, context)
+            case rules.Let() | rules.Separator():
+                pass
+
+    def _fault(self, code: str, message: str, span: Span | None, help: str = "") -> None:
+        self.found.add(Diagnostic(code, message, span, help=help))
+
+    # --- scopes
+
+    def _let(self, let: rules.Let, scope: Scope) -> None:
+        if let.name in scope.lets:
+            self._fault("MC107", f"'let {let.name}' stands twice", let.span)
+        self.lets.add(let.name)
+        scope.lets[let.name] = LetValue(let.value, let.span, scope)
+
+    def _inside(
+        self, context: _Context, left: Pattern, right: Pattern, modifiers: rules.Modifiers
+    ) -> _Context:
+        source, target = self.program.separators
+        return replace(
+            context,
+            left=join(context.left, left, source),
+            right=join(context.right, right, target),
+            modifiers=modifiers.under(context.modifiers),
+        )
+
+    def _use(self, use: rules.Use, context: _Context) -> None:
+        opened = self.loader.used(use, context.path, context.chain)
+        if opened is None:
+            return
+        path, mapping = opened
+        inside = self._inside(context, use.left, use.right, use.modifiers)
+        outermost = self.program.scope
+        scope = Scope(overrides=outermost.overrides, configs=outermost.configs)
+        for statement in mapping.body:
+            if isinstance(statement, rules.Separator):
+                self._fault("MC107", "a used file has no separator of its own", statement.span)
+        self.body(mapping.body, replace(inside, scope=scope, path=path, chain=(*context.chain, path)))
+
+    # --- rules
+
+    def _keep(self, keep: rules.Keep, context: _Context) -> None:
+        for name in keep.names:
+            rule = rules.Rule(
+                (rules.Tensor(name, span=name.span),),
+                (rules.Tensor(name, span=name.span),),
+                modifiers=keep.modifiers,
+                span=name.span or keep.span,
+            )
+            self._rule(rule, context)
+
+    def _rule(self, rule: rules.Rule, context: _Context) -> None:
+        if not self._sides_are_sound(rule):
+            return
+        modifiers = rule.modifiers.under(context.modifiers)
+        copies = list(self._copies(rule, context))
+        for terms in copies:
+            self._equation(rule, terms, modifiers, context, len(copies))
+
+    def _sides_are_sound(self, rule: rules.Rule) -> bool:
+        sound = True
+        for term in rule.left:
+            if isinstance(term, rules.Dropped):
+                self._fault("MC101", "'drop' stands on the right: it says where elements go", term.span)
+                sound = False
+        for term in rule.right:
+            match term:
+                case rules.Created():
+                    self._fault("MC101", "'create' stands on the left: it is a source", term.span)
+                    sound = False
+                case rules.Bundle():
+                    self._fault("MC101", "tensors in parentheses stand on the left", term.span)
+                    sound = False
+                case _:
+                    pass
+        return sound
+
+    def _copies(
+        self, rule: rules.Rule, context: _Context
+    ) -> Iterator[tuple[list[rules.Term], list[rules.Term]]]:
+        """The rule once for each member of its groups, names whole."""
+        left, right = _tensors(rule.left), _tensors(rule.right)
+        source, target = self.program.separators
+        names = [join(context.left, t.name, source) for t in left]
+        names += [join(context.right, t.name, target) for t in right]
+        try:
+            copies = list(islice(expand_groups(names), MAX_COPIES + 1))
+        except UnpairedGroups as error:
+            span = names[error.at].span or rule.span
+            self._fault(
+                "MC201", str(error), span, "the k-th group of one name pairs with the k-th of every other"
+            )
+            return
+        if len(copies) > MAX_COPIES:
+            self._fault("MC103", f"the groups of this rule make more than {MAX_COPIES:,} copies", rule.span)
+            return
+        self._same_labels_in_order(rule, names, len(left))
+        for _, chosen in copies:
+            fresh = iter(chosen)
+            yield _renamed(rule.left, fresh), _renamed(rule.right, fresh)
+
+    def _same_labels_in_order(self, rule: rules.Rule, names: list[Pattern], lefts: int) -> None:
+        """``{q,k} -> {k,q}`` is a silent swap, and hardly ever meant."""
+        for left in names[:lefts]:
+            for right in names[lefts:]:
+                ours, theirs = _label_lists(left.parts), _label_lists(right.parts)
+                for a, b in zip(ours, theirs, strict=False):
+                    if a != b and sorted(a) == sorted(b):
+                        self._fault(
+                            "MC203",
+                            f"the same labels in another order: {{{','.join(a)}}} and {{{','.join(b)}}}",
+                            right.span or rule.span,
+                            "members pair by position; for a real swap write one rule for each tensor",
+                        )
+                        return
+
+    def _equation(
+        self,
+        rule: rules.Rule,
+        terms: tuple[list[rules.Term], list[rules.Term]],
+        modifiers: rules.Modifiers,
+        context: _Context,
+        copies: int,
+    ) -> None:
+        left, right = terms
+        lowered = lower_sugar(left, right, context.scope, self.found)
+        if lowered is None:
+            return
+        units = [self._unit(term, context) for term in lowered[0]]
+        targets = [self._target(term, context) for term in lowered[1]]
+        if any(unit is None for unit in units) or any(target is None for target in targets):
+            return
+        if len(self.program.equations) >= MAX_EQUATIONS:
+            if len(self.program.equations) == MAX_EQUATIONS:
+                self._fault("MC103", f"more than {MAX_EQUATIONS:,} copies of rules", rule.span)
+            return
+        self.program.equations.append(
+            Equation(
+                number=len(self.program.equations),
+                units=tuple(unit for unit in units if unit is not None),
+                targets=tuple(target for target in targets if target is not None),
+                conditions=modifiers.where + lowered[2],
+                scope=context.scope,
+                prefix=context.left,
+                separators=self.program.separators,
+                statement=rule,
+                optional=modifiers.optional,
+                bijective=rule.bijective,
+                is_default=context.is_default,
+                copies=copies,
+            )
+        )
+
+    def _unit(self, term: rules.Term, context: _Context) -> Unit | None:
+        match term:
+            case rules.Created(shape, value):
+                return Unit((), shape, term.span, fill=value)
+            case rules.Tensor(name, shape, ops):
+                names: tuple[Pattern, ...] = (name,)
+            case rules.Bundle(members, shape, ops):
+                names = tuple(member.name for member in members)
+                if any(member.ops or member.shape is not None for member in members):
+                    self._fault(
+                        "MC501", "shapes and operations stand behind the closing parenthesis", term.span
+                    )
+                    return None
+            case rules.Dropped():
+                return None
+        steps = evaluate_steps(ops, len(names), context.scope, term.span, self.found)
+        return None if steps is None else Unit(names, _shape(shape), term.span, steps)
+
+    def _target(self, term: rules.Term, context: _Context) -> Target | None:
+        match term:
+            case rules.Dropped(shape, because):
+                return Target(None, shape, term.span, because=because)
+            case rules.Tensor(name, shape, ops):
+                cast = self._cast(ops, context, term.span)
+                return None if cast is False else Target(name, _shape(shape), term.span, cast)
+            case _:
+                return None
+
+    def _cast(
+        self, ops: Sequence[rules.Op], context: _Context, span: Span | None
+    ) -> Dtype | None | bool:
+        """The type that a right-hand term states; False, with a diagnostic, if it says anything else."""
+        if not ops:
+            return None
+        steps = evaluate_steps(ops, 1, context.scope, span, self.found)
+        if steps is None:
+            return False
+        match steps:
+            case (Step(dtype=Dtype() as dtype),):
+                return dtype
+            case _:
+                self._fault("MC501", "operations stand on the left; the right takes a cast at most", span)
+                return False
+
+    # --- statements of names
+
+    def _listed(
+        self, statement: rules.Drop | rules.External, context: _Context, prefix: Pattern, side: int
+    ) -> list[Listed]:
+        separator = self.program.separators[side]
+        names = [join(prefix, name, separator) for name in statement.names]
+        modifiers = statement.modifiers.under(context.modifiers)
+        if not statement.because.strip():
+            self._fault("MC101", "the reason is empty", statement.span, 'say why: because "..."')
+        assert statement.span is not None
+        return [
+            Listed(
+                tuple(alternatives([name])),
+                statement.because,
+                modifiers.where,
+                context.scope,
+                context.left,
+                separator,
+                name.span or statement.span,
+                context.is_default,
+                modifiers.optional,
+            )
+            for name in names
+        ]
+
+    def _create(self, create: rules.Create, context: _Context) -> None:
+        modifiers = create.modifiers.under(context.modifiers)
+        cast = self._cast(create.ops, context, create.span)
+        if cast is False:
+            return
+        assert cast is None or isinstance(cast, Dtype)
+        for name in create.names:
+            whole = join(context.right, name, self.program.separators[1])
+            for copy in alternatives([whole]):
+                self.program.creates.append(
+                    Equation(
+                        number=len(self.program.creates),
+                        units=(Unit((), create.shape, create.span, fill=create.value),),
+                        targets=(Target(copy, create.shape, name.span, cast),),
+                        conditions=modifiers.where,
+                        scope=context.scope,
+                        prefix=context.left,
+                        separators=self.program.separators,
+                        statement=create,
+                        optional=modifiers.optional,
+                        is_default=context.is_default,
+                    )
+                )
+
+    def _dtype(self, statement: rules.OutputDtype, context: _Context) -> None:
+        dtype = self._named_dtype(statement.dtype, statement.span)
+        keeps: list[tuple[Pattern, Dtype | None, Span | None]] = []
+        for keep in statement.keeps:
+            kept = None if keep.dtype is None else self._named_dtype(keep.dtype, keep.span)
+            for name in keep.names:
+                whole = join(context.right, name, self.program.separators[1])
+                keeps += [(copy, kept, name.span or keep.span) for copy in alternatives([whole])]
+        if self.program.dtype is not None:
+            self._fault("MC107", "the output's dtype is given twice", statement.span)
+        if dtype is not None:
+            assert statement.span is not None
+            self.program.dtype = DtypeRule(dtype, tuple(keeps), self.program.separators[1], statement.span)
+
+    def _named_dtype(self, text: str, span: Span | None) -> Dtype | None:
+        dtype = parse_dtype(text)
+        if dtype is None:
+            self._fault("MC501", f"{text!r} is not a dtype", span, "bf16, f16, f32, f64, f8_e4m3, ...")
+        return dtype
+
+
+def _shape(shape: Shape | None) -> Shape:
+    return ANY_SHAPE if shape is None else shape
+
+
+def alternatives(names: Sequence[Pattern]) -> Iterator[Pattern]:
+    """Every name that the groups of a name stand for."""
+    for name in names:
+        for _, (copy,) in islice(expand_groups([name]), MAX_COPIES):
+            yield copy
+
+
+def _tensors(terms: Sequence[rules.Term]) -> list[rules.Tensor]:
+    out: list[rules.Tensor] = []
+    for term in terms:
+        match term:
+            case rules.Tensor():
+                out.append(term)
+            case rules.Bundle(members):
+                out.extend(members)
+            case _:
+                pass
+    return out
+
+
+def _renamed(terms: Sequence[rules.Term], names: Iterator[Pattern]) -> list[rules.Term]:
+    out: list[rules.Term] = []
+    for term in terms:
+        match term:
+            case rules.Tensor():
+                out.append(replace(term, name=next(names)))
+            case rules.Bundle(members):
+                out.append(replace(term, members=tuple(replace(m, name=next(names)) for m in members)))
+            case _:
+                out.append(term)
+    return out
+
+
+def _label_lists(parts: Sequence[Part]) -> list[list[str]]:
+    """The plain labels of every group and name axis, in order."""
+    lists: list[list[str]] = []
+    for part in parts:
+        match part:
+            case NameAxis(_, tuple() as labels):
+                lists.append(list(labels))
+            case Group(members):
+                texts = ["".join(p.text for p in m if isinstance(p, Text)) for m in members]
+                plain = all(isinstance(p, Text) for m in members for p in m)
+                lists.append(texts if plain else [])
+            case _:
+                pass
+    return lists

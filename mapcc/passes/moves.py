@@ -1,0 +1,99 @@
+"""Solved axes to moves, in the simplest form: adjacent axes are one, neighbouring moves too."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import product
+
+from mapcc.ir.axes import Block, Shape, blocks
+from mapcc.ir.bound import Move
+from mapcc.ir.program import Link
+
+Dims = tuple[tuple[int, int, int], ...]
+
+
+def simplify_dims(dims: Iterable[tuple[int, int, int]]) -> Dims:
+    """Axes of size 1 away, outermost in the target first, and those that continue each other merged.
+
+    >>> simplify_dims([(4, 3, 3), (3, 1, 1)])
+    ((12, 1, 1),)
+    """
+    merged: list[tuple[int, int, int]] = []
+    for size, source, target in sorted((d for d in dims if d[0] != 1), key=lambda d: (-d[2], -d[1])):
+        if merged:
+            outer_size, outer_source, outer_target = merged[-1]
+            if outer_source == size * source and outer_target == size * target:
+                merged[-1] = (outer_size * size, source, target)
+                continue
+        merged.append((size, source, target))
+    return tuple(merged)
+
+
+def link_moves(
+    link: Link,
+    source: Block,
+    target: Block,
+    sizes: dict[str, int],
+    source_axes: Sequence[str],
+    target_axes: Sequence[str],
+    first_source: int,
+    first_target: int,
+) -> list[Move]:
+    """The moves of one block: one for every position along the axes that live in names.
+
+    ``source_axes`` and ``target_axes`` are the name axes of the two terms; operands are numbered
+    row-major along them, from ``first_source`` and ``first_target``.
+    """
+    pinned = list(dict.fromkeys((*source_axes, *target_axes)))
+    inner = [atom for atom in target.strides if atom not in pinned]
+    inner += [atom for atom in source.strides if atom not in pinned and atom not in target.strides]
+    dims = simplify_dims((sizes[a], source.strides.get(a, 0), target.strides.get(a, 0)) for a in inner)
+    moves: list[Move] = []
+    for position in product(*(range(sizes[atom]) for atom in pinned)):
+        at = dict(zip(pinned, position, strict=True))
+        moves.append(
+            Move(
+                first_source + _row_major(at, source_axes, sizes),
+                source.offset + sum(at[a] * source.strides[a] for a in pinned if a in source.strides),
+                first_target + _row_major(at, target_axes, sizes),
+                target.offset + sum(at[a] * target.strides[a] for a in pinned if a in target.strides),
+                dims,
+            )
+        )
+    return moves
+
+
+def _row_major(at: dict[str, int], axes: Sequence[str], sizes: dict[str, int]) -> int:
+    number = 0
+    for atom in axes:
+        number = number * sizes[atom] + at[atom]
+    return number
+
+
+def term_blocks(shape: Shape, sizes: dict[str, int]) -> list[Block]:
+    return blocks(shape, sizes)
+
+
+def join_neighbours(moves: Iterable[Move]) -> tuple[Move, ...]:
+    """In the order of the target; pieces that lie one behind the other on both sides as one."""
+    out: list[Move] = []
+    for move in sorted(moves, key=lambda m: (m.target, m.target_offset, m.source, m.source_offset)):
+        if out and (joined := _joined(out[-1], move)):
+            out[-1] = joined
+        else:
+            out.append(move)
+    return tuple(out)
+
+
+def _joined(a: Move, b: Move) -> Move | None:
+    if a.source != b.source or a.target != b.target or a.dims[1:] != b.dims[1:]:
+        return None
+    if not a.dims or not b.dims:
+        return None
+    (n, source, target), (m, *strides) = a.dims[0], b.dims[0]
+    if strides != [source, target]:
+        return None
+    if b.source_offset != a.source_offset + n * source or b.target_offset != a.target_offset + n * target:
+        return None
+    dims = simplify_dims(((n + m, source, target), *a.dims[1:]))
+    return Move(a.source, a.source_offset, a.target, a.target_offset, dims)

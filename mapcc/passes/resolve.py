@@ -1,0 +1,193 @@
+"""From the texts of a match to the values of an equation's variables, conditions held."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+from mapcc.ir import rules
+from mapcc.ir.expr import Config, Count, Expr, Name, Unevaluable, evaluate, leaves
+from mapcc.ir.expr import Value as Result
+from mapcc.ir.patterns import Pattern
+from mapcc.ir.program import Scope
+from mapcc.passes.indices import Domain, domain_conditions, solve_indices
+from mapcc.passes.match import Leaf
+from mapcc.passes.paths import PathIndex
+from mapcc.passes.scope import let_lookup
+
+Value = int | str
+Values = dict[str, Value]
+
+_COMPARE: dict[str, Callable[[object, object], bool]] = {
+    "==": operator.eq,
+    "!=": operator.ne,
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
+
+
+@dataclass(slots=True, eq=False)
+class Resolver:
+    """Conditions of one equation (or list of names), asked for one match at a time."""
+
+    conditions: Sequence[rules.Condition]
+    indices: frozenset[str]
+    variables: Sequence[str]
+    scope: Scope
+    prefix: Pattern
+    paths: PathIndex
+    atoms: frozenset[str] = frozenset()
+    _asking: set[str] = field(default_factory=set)
+    _memo: dict[tuple[str, tuple[tuple[str, Value], ...]], int] = field(default_factory=dict)
+    _domains: dict[str, rules.InRange] = field(init=False)
+    _filters: list[rules.Condition] = field(init=False)
+    _prefix_variables: frozenset[str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._domains = domain_conditions(self.conditions, self.indices)
+        self._filters = [
+            c
+            for c in self.conditions
+            if not (isinstance(c, rules.Compare) and c.is_equation) and c not in self._domains.values()
+        ]
+        from mapcc.passes.analyse import variables_of
+
+        self._prefix_variables = frozenset(variables_of(self.prefix, self.indices, frozenset()))
+
+    @property
+    def is_simple(self) -> bool:
+        return not self._domains and not self._filters
+
+    def resolve(self, leaf: Leaf, texts: Sequence[str]) -> tuple[Values, dict[str, int]] | None:
+        """The variables' values and the positions along index axes; None if conditions do not hold."""
+        values: Values = {}
+        axes: dict[str, int] = {}
+        numbers: list[tuple[Expr, int]] = []
+        for hole, text in zip(leaf.holes, texts, strict=True):
+            if hole.variable.startswith("["):
+                if axes.setdefault(hole.variable[1:], int(text)) != int(text):
+                    return None
+            elif hole.expr is None:
+                if values.setdefault(hole.variable, text) != text:
+                    return None
+            elif hole.variable in self.indices:
+                if values.setdefault(hole.variable, int(text)) != int(text):
+                    return None
+            else:
+                numbers.append((hole.expr, int(text)))
+        if numbers or self._domains:
+            known = {word: int(value) for word, value in values.items() if word in self.indices}
+            solved = solve_indices(
+                numbers, known, partial(self.parameter, known=values), self._ranges(values), self.indices
+            )
+            if solved is None:
+                return None
+            values.update(solved)
+        return (values, axes) if self.holds(values) else None
+
+    def _ranges(self, values: Values) -> dict[str, Domain]:
+        lookup = self.lookup(values)
+        return {
+            word: (_whole(evaluate(c.low, lookup)), _whole(evaluate(c.high, lookup)))
+            for word, c in self._domains.items()
+        }
+
+    def range_of(self, word: str, values: Values) -> range:
+        """The domain of an index that no name of the left gives."""
+        low, high = self._ranges(values)[word]
+        return range(low, high + 1)
+
+    def holds(self, values: Values) -> bool:
+        return all(self._holds(condition, values) for condition in self._filters)
+
+    def _holds(self, condition: rules.Condition, values: Values) -> bool:
+        match condition:
+            case rules.Exists(pattern, negated):
+                return bool(self.paths.count(self.prefix, pattern, values)) != negated
+            case rules.InRange(index, low, high):
+                lookup = self.lookup(values)
+                at, a, b = (evaluate(e, lookup) for e in (index, low, high))
+                return not isinstance(at, str) and _whole(a) <= at <= _whole(b)
+            case rules.Compare(operands, operators):
+                lookup = self.lookup(values)
+                results = [evaluate(operand, lookup) for operand in operands]
+                return all(
+                    _compare(op, a, b) for op, a, b in zip(operators, results, results[1:], strict=False)
+                )
+
+    def lookup(
+        self, values: Mapping[str, Value], defined: bool = True
+    ) -> Callable[[Name | Config | Count], Result]:
+        """Indices, then words that an equation defines (unless sizes are being solved), then lets."""
+        lets = let_lookup(self.scope)
+
+        def look(leaf: Name | Config | Count) -> Result:
+            match leaf:
+                case Name(name) if name in self.indices:
+                    if name not in values:
+                        raise Unevaluable(f"index {name!r} is not known here", name, leaf.span)
+                    return values[name]
+                case Name(name) if defined and self._definition(name) is not None:
+                    return self.parameter(name, values)
+                case Count(pattern):
+                    # Variables of the block are bound; those of the pattern itself are counted.
+                    bound = {v: values[v] for v in self._prefix_variables if v in values}
+                    return self.paths.count(self.prefix, pattern, bound)
+                case _:
+                    return lets(leaf)
+
+        return look
+
+    def parameter(self, name: str, known: Mapping[str, Value]) -> int:
+        """A word in an index expression that is no index: defined by ``where`` or a let."""
+        definition = self._definition(name)
+        bound = tuple(sorted((v, known[v]) for v in self._words_of(definition) if v in known))
+        memo = self._memo.get((name, bound))
+        if memo is None:
+            if name in self._asking:
+                raise Unevaluable(f"{name!r} is defined by itself", name)
+            expr = Name(name) if definition is None else definition
+            lookup = let_lookup(self.scope) if definition is None else self.lookup(known)
+            self._asking.add(name)
+            try:
+                memo = self._memo[name, bound] = _whole(evaluate(expr, lookup))
+            finally:
+                self._asking.discard(name)
+        return memo
+
+    def _words_of(self, definition: Expr | None) -> frozenset[str]:
+        if definition is None:
+            return frozenset()
+        own = {leaf.name for leaf in leaves(definition) if isinstance(leaf, Name)}
+        return self._prefix_variables | (own & self.indices)
+
+    def _definition(self, name: str) -> Expr | None:
+        if name in self.atoms:
+            return None
+        for condition in self.conditions:
+            if isinstance(condition, rules.Compare) and condition.is_equation:
+                if any(isinstance(o, Name) and o.name == name for o in condition.operands):
+                    others = [o for o in condition.operands if not (isinstance(o, Name) and o.name == name)]
+                    if others:
+                        return others[-1]
+        return None
+
+
+def _compare(op: str, a: Result, b: Result) -> bool:
+    if isinstance(a, str) != isinstance(b, str):
+        if op in ("==", "!="):
+            return op == "!="
+        raise Unevaluable(f"'{op}' between a text and a number")
+    return _COMPARE[op](a, b)
+
+
+def _whole(value: Result) -> int:
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if not isinstance(value, int):
+        raise Unevaluable(f"{value!r} is not a whole number")
+    return value

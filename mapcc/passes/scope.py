@@ -1,0 +1,88 @@
+"""What a word means: lets (with ``--set`` before them) and the configs of both sides."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from mapcc.diagnostics.model import Diagnostic, Diagnostics
+from mapcc.diagnostics.suggest import nearest
+from mapcc.ir.expr import Config, Count, Expr, Lookup, Name, Unevaluable, Value, evaluate
+from mapcc.ir.program import Scope
+from mapcc.text import Span
+
+MAX_DEPTH = 64
+
+
+def let_lookup(scope: Scope, depth: int = 0) -> Lookup:
+    """The values of lets and configs; :class:`Unevaluable` for everything else."""
+
+    def lookup(leaf: Name | Config | Count) -> Value:
+        match leaf:
+            case Name(name):
+                return let_value(name, scope, leaf.span, depth)
+            case Config(side, path):
+                return config_value(scope.configs.get(side), side, path, leaf.span)
+            case Count():
+                raise Unevaluable("count(...) stands in a 'where' only", span=leaf.span)
+
+    return lookup
+
+
+def let_value(name: str, scope: Scope, span: Span | None, depth: int = 0) -> Value:
+    if name in scope.overrides:
+        return scope.overrides[name]
+    let = scope.lets.get(name)
+    if let is None:
+        raise Unevaluable(f"{name!r} is not known here", name, span)
+    if depth > MAX_DEPTH:
+        raise Unevaluable(f"'let {name}' is defined by itself", name, let.span)
+    return evaluate(let.value, let_lookup(let.scope, depth + 1))
+
+
+def config_value(
+    config: Mapping[str, object] | None, side: str, path: Sequence[str], span: Span | None
+) -> Value:
+    whole = ".".join((side, "config", *path))
+    if config is None:
+        raise Unevaluable(f"{whole}: there is no config.json beside the {side}", whole, span)
+    at: object = config
+    for key in path:
+        if not isinstance(at, Mapping) or key not in at:
+            keys = list(at) if isinstance(at, Mapping) else []
+            near = nearest(key, keys, 1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise Unevaluable(f"{whole}: config.json has no {key!r}{hint}", whole, span)
+        at = at[key]
+    if isinstance(at, bool):
+        return int(at)
+    if isinstance(at, int | float | str):
+        return at
+    raise Unevaluable(f"{whole} is not a number or a text", whole, span)
+
+
+def known_words(scope: Scope) -> str:
+    return ", ".join(sorted(scope.lets)) or "none"
+
+
+def report(error: Unevaluable, scope: Scope, span: Span | None, found: Diagnostics) -> None:
+    """An expression that has no value, as a diagnostic."""
+    if error.name is None:
+        found.add(Diagnostic("MC108", str(error), error.span or span))
+    elif ".config." in error.name:
+        side = error.name.split(".")[0]
+        help = f"give --{side}-config FILE, or write a 'let' and set it with --set NAME=VALUE"
+        found.add(Diagnostic("MC104", str(error), error.span or span, help=help))
+    else:
+        near = nearest(error.name, list(scope.lets), 1)
+        help = f"did you mean {near[0]!r}?" if near else f"write 'let {error.name} = ...'"
+        notes = (f"lets of this file: {known_words(scope)}",)
+        found.add(Diagnostic("MC104", str(error), error.span or span, notes=notes, help=help))
+
+
+def evaluated(expr: Expr, scope: Scope, span: Span | None, found: Diagnostics) -> Value | None:
+    """The value of an expression over lets; None, with a diagnostic, if it has none."""
+    try:
+        return evaluate(expr, let_lookup(scope))
+    except Unevaluable as error:
+        report(error, scope, span, found)
+        return None

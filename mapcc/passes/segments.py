@@ -1,0 +1,122 @@
+"""Names cut into segments, ready to be matched and to be written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import product
+
+from mapcc.ir.expr import Expr, Name
+from mapcc.ir.patterns import Deep, Group, Index, NameAxis, Part, Pattern, Regex, Star, Text
+
+MAX_LABEL_VARIANTS = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Hole:
+    """A place in a name that a variable fills: ``*1``, ``**1``, ``/x``, ``[e``, or an index.
+
+    ``expr`` is the index expression; ``regex`` what a ``/x`` must match.
+    """
+
+    variable: str
+    expr: Expr | None = None
+    regex: str | None = None
+
+
+Piece = str | Hole
+Segment = tuple[Piece, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """A name with its labelled axes written out: ``positions`` along each of them."""
+
+    positions: tuple[tuple[str, int], ...]
+    segments: tuple[Segment, ...]
+    separator: str
+
+    @property
+    def holes(self) -> Iterator[Hole]:
+        for segment in self.segments:
+            for piece in segment:
+                if isinstance(piece, Hole):
+                    yield piece
+
+
+def name_axes(pattern: Pattern) -> tuple[NameAxis, ...]:
+    return tuple(part for part in pattern.parts if isinstance(part, NameAxis))
+
+
+def variants(pattern: Pattern, separator: str, regex_names: frozenset[str] = frozenset()) -> list[Variant]:
+    """One variant for each choice of labels. Groups must be gone.
+
+    >>> from mapcc.ir.patterns import Text as T
+    >>> [v.segments for v in variants(Pattern((T("a."), NameAxis("t", ("q", "k")))), ".")]
+    [(('a',), ('q',)), (('a',), ('k',))]
+    """
+    labelled = [axis for axis in name_axes(pattern) if axis.labels is not None]
+    out: list[Variant] = []
+    for numbers in product(*(range(len(axis.labels or ())) for axis in labelled)):
+        at = iter(numbers)
+        pieces = list(_pieces(pattern.parts, at, regex_names))
+        positions = tuple((axis.atom, k) for axis, k in zip(labelled, numbers, strict=True))
+        out.append(Variant(positions, _cut(pieces, separator), separator))
+    return out
+
+
+def _pieces(parts: Sequence[Part], at: Iterator[int], regex_names: frozenset[str]) -> Iterator[Piece]:
+    stars = deeps = 0
+    for part in parts:
+        match part:
+            case Text(text):
+                yield text
+            case Star():
+                stars += 1
+                yield Hole(f"*{stars}")
+            case Deep():
+                deeps += 1
+                yield Hole(f"**{deeps}")
+            case Index(Name(name)) if name in regex_names:
+                yield Hole(f"/{name}")
+            case Index(expr):
+                yield Hole(expr.name if isinstance(expr, Name) else "", expr)
+            case Regex(name, expression):
+                yield Hole(f"/{name}", regex=expression)
+            case NameAxis(atom, None):
+                yield Hole(f"[{atom}")
+            case NameAxis(_, labels):
+                assert labels is not None
+                yield labels[next(at)]
+            case Group():
+                raise AssertionError("groups are expanded before names are cut")
+
+
+def _cut(pieces: Sequence[Piece], separator: str) -> tuple[Segment, ...]:
+    segments: list[Segment] = []
+    current: list[Piece] = []
+
+    def text(piece: str) -> None:
+        if not piece:
+            return
+        if current and isinstance(current[-1], str):
+            current[-1] += piece
+        else:
+            current.append(piece)
+
+    for piece in pieces:
+        if isinstance(piece, Hole):
+            current.append(piece)
+            continue
+        first, *others = piece.split(separator)
+        text(first)
+        for other in others:
+            segments.append(tuple(current))
+            current = []
+            text(other)
+    segments.append(tuple(current))
+    return tuple(segments)
+
+
+def is_deep(segment: Segment) -> bool:
+    return len(segment) == 1 and isinstance(segment[0], Hole) and segment[0].variable.startswith("**")

@@ -1,0 +1,133 @@
+"""The types of target tensors: what an operation, the rule, or the mapping's ``dtype`` says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from mapcc.ir.bound import Instance
+from mapcc.ir.printer import print_name
+from mapcc.ir.program import DtypeRule, Unit
+from mapcc.passes.bind import Binder
+from mapcc.passes.match import Trie
+from mapcc.passes.segments import variants
+from mapcc.passes.values import result_dtype
+from mapcc.tensors.dtypes import DTYPES, Dtype
+
+Stated = Callable[[str, Dtype], Dtype]
+
+
+def infer_dtypes(binder: Binder) -> None:
+    """Fill in ``dtypes`` of every instance; report types that do not fit together."""
+    stated = _statement(binder, binder.program.dtype)
+    memo: dict[tuple[object, ...], tuple[Dtype | None, ...]] = {}
+    for instance in binder.bound.instances:
+        operands = tuple([_operand_dtype(binder, instance, k) for k in range(len(instance.sources))])
+        key = (id(instance.equation), operands, instance.layout.term_of_target)
+        natural = memo.get(key)
+        if natural is None:
+            natural = memo[key] = tuple(
+                _natural(binder, instance, number, operands) for number in range(len(instance.targets))
+            )
+        instance.dtypes = tuple(
+            [
+                _final(instance, number, dtype, stated, binder)
+                for number, dtype in enumerate(natural)
+            ]
+        )
+
+
+def _operand_dtype(binder: Binder, instance: Instance, number: int) -> tuple[Dtype | None, ...]:
+    tensors = binder.source.tensors
+    return tuple([tensors[name].dtype for name in instance.sources[number]])
+
+
+def _natural(
+    binder: Binder, instance: Instance, number: int, operands: tuple[tuple[Dtype | None, ...], ...]
+) -> Dtype | None:
+    """The type of a target's pieces, after their own steps, before any statement."""
+    equation = instance.equation
+    kinds: dict[Dtype, None] = {}
+    for move in instance.layout.moves:
+        if move.target != number:
+            continue
+        unit = equation.units[instance.layout.unit_of_source[move.source]]
+        dtype = _unit_dtype(binder, instance, unit, operands[move.source])
+        if dtype is not None:
+            kinds[dtype] = None
+    term = equation.targets[instance.layout.term_of_target[number]]
+    if term.cast is not None:
+        for kind in kinds:
+            problem = result_dtype((_cast_step(term.cast),), kind)
+            if isinstance(problem, str):
+                binder.findings.add("MC502", problem, term.span or equation.span, instance.targets[number])
+        return term.cast
+    if len(kinds) > 1:
+        binder.findings.add(
+            "MC409",
+            f"the pieces of one tensor have different types: {', '.join(sorted(k.name for k in kinds))}",
+            equation.span,
+            instance.targets[number],
+            help=f"bring them to one: | cast {next(iter(kinds)).short}",
+        )
+    return next(iter(kinds), None)
+
+
+def _cast_step(dtype: Dtype):  # type: ignore[no-untyped-def]
+    from mapcc.ir.values import VALUE_OPS, Step
+
+    return Step(VALUE_OPS["cast"], (), dtype)
+
+
+def _unit_dtype(
+    binder: Binder, instance: Instance, unit: Unit, dtypes: tuple[Dtype | None, ...]
+) -> Dtype | None:
+    if unit.is_created or not dtypes or dtypes[-1] is None:
+        return None
+    if not unit.steps:
+        return dtypes[-1]
+    # Of several tensors, the last is the one whose shape and type the result has.
+    for dtype in dtypes[:-1]:
+        if dtype is not None and dtype.kind != "float":
+            binder.findings.add("MC502", f"{unit.steps[0].op.name} of {dtype.name}", unit.span)
+    result = result_dtype(unit.steps, dtypes[-1])
+    if isinstance(result, str):
+        binder.findings.add("MC502", result, unit.span or instance.equation.span, print_name(unit.names[-1]))
+        return None
+    return result
+
+
+def _final(
+    instance: Instance, number: int, natural: Dtype | None, stated: Stated, binder: Binder
+) -> Dtype | None:
+    equation = instance.equation
+    name = instance.targets[number]
+    term = equation.targets[instance.layout.term_of_target[number]]
+    explicit = term.cast is not None or any(step.dtype for unit in equation.units for step in unit.steps)
+    if natural is None and all(unit.is_created for unit in equation.units):
+        claimed = binder.target.tensors.get(name) if binder.target else None
+        if claimed is not None and claimed.dtype is not None:
+            return claimed.dtype
+        natural = DTYPES["F32"]
+    if natural is None or explicit:
+        return natural
+    return stated(name, natural)
+
+
+def _statement(binder: Binder, rule: DtypeRule | None) -> Stated:
+    """``dtype bf16 { keep ... }`` as a function; floating-point tensors of 8 bits or more alone."""
+    if rule is None:
+        return lambda name, dtype: dtype
+    trie = Trie(rule.separator)
+    for pattern, kept, _ in rule.keeps:
+        for variant in variants(pattern, rule.separator):
+            trie.add((kept,), variant)
+
+    def stated(name: str, dtype: Dtype) -> Dtype:
+        if dtype.kind != "float" or dtype.bits < 8:
+            return dtype
+        for leaf, _ in trie.match(name):
+            (kept,) = leaf.owner
+            return kept if isinstance(kept, Dtype) else dtype
+        return rule.dtype
+
+    return stated

@@ -1,0 +1,26 @@
+"""Where the data files lie: inside the package in a wheel, at the top of a checkout."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+_PACKAGE = Path(__file__).parent
+
+
+def data_folder(name: str, in_checkout: str) -> Path:
+    """The folder of shipped data ``name``; ``in_checkout`` is where a checkout keeps it."""
+    shipped = _PACKAGE / name
+    return shipped if shipped.is_dir() else _PACKAGE.parent / in_checkout
+
+
+def grammar() -> str:
+    """The text of the language's grammar."""
+    return (data_folder("grammars", "grammars") / "mapcc.lark").read_text(encoding="utf-8")
+
+
+def mappings() -> Path:
+    return data_folder("mappings", "mappings")
+
+
+def code_pages() -> Path:
+    return data_folder("codes", "docs/codes")

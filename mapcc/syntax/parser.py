@@ -1,0 +1,214 @@
+"""Text to rules: Lark's LALR parser, all syntax errors at once, comments kept beside statements."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+
+from lark import Lark, Tree
+from lark.exceptions import UnexpectedCharacters, UnexpectedInput, UnexpectedToken
+
+from mapcc import resources
+from mapcc.diagnostics.model import Diagnostic, Diagnostics
+from mapcc.ir import rules
+from mapcc.syntax.comments import attach
+from mapcc.syntax.tree import Builder, Node
+from mapcc.text import Source, Span
+
+MAX_BYTES = 1 << 20
+MAX_DEPTH = 32
+MAX_SYNTAX_ERRORS = 20
+
+_FRAGMENTS = ("side", "names", "shape", "expr", "modifiers")
+_QUOTED_OR_COMMENT = re.compile(r'"(?:[^"\\\n]|\\.)*"|#[^\n]*')
+_CONTINUES = re.compile(r"\s*(?:->|<->|\||,|(?:where|optional|because)\b)")
+
+# What a person calls the terminals that can be expected.
+_READABLE = {
+    "TEXT": "a name",
+    "IDENT": "a word",
+    "NUMBER": "a number",
+    "STRING": 'a "quoted text"',
+    "_NL": "the end of the line",
+    "$END": "the end of the file",
+    "_BLOCK": "'{'",
+    "BECAUSE": "'because'",
+    "WHERE": "'where'",
+    "OPTIONAL": "'optional'",
+    "RBRACE": "'}'",
+    "COLON": "':' and a shape",
+    "COMMA": "','",
+    "EQUAL": "'='",
+    "__ANON_0": "'->'",
+    "_ARROW": "'->'",
+}
+
+
+@cache
+def _lark(*starts: str) -> Lark:
+    return Lark(
+        resources.grammar(),
+        parser="lalr",
+        lexer="contextual",
+        start=list(starts),
+        propagate_positions=True,
+        maybe_placeholders=False,
+    )
+
+
+def parse(source: Source, found: Diagnostics) -> rules.Mapping:
+    """The mapping that a text says; whatever is wrong with it goes to ``found``."""
+    if not _within_limits(source, found):
+        return rules.Mapping(None, None, (), source=source)
+    tree = _parse_with_recovery(source, found)
+    if tree is None:
+        return rules.Mapping(None, None, (), source=source)
+    builder = Builder(source, found, lambda offset: min(offset, len(source.text)))
+    body = builder.statements(tree)
+    name = title = None
+    headers = list(tree.find_data("header"))
+    for header in headers:
+        if header is not tree.children[0] or len(headers) > 1:
+            builder.fault("MC107", "'mapping NAME' stands once, as the first statement", header)
+        name = str(header.children[1])
+        title = builder.string(header.children[2]) if len(header.children) > 2 else None  # type: ignore[arg-type]
+    start = builder.span(headers[0]).start if headers else None
+    return attach(rules.Mapping(name, title, body, source=source), source, start)
+
+
+def parse_fragment(start: str, text: str, builder: Builder) -> Node | None:
+    """A side, names, a shape, an expression or modifiers, out of a YAML string."""
+    if len(text) > MAX_BYTES or _depth(text) > MAX_DEPTH:
+        builder.found.add(Diagnostic("MC103", "text too long or nested too deeply", _at(builder, 0, 1)))
+        return None
+    try:
+        return _lark(*_FRAGMENTS).parse(text, start=start)
+    except UnexpectedInput as error:
+        offset = _offset(error, text)
+        builder.found.add(_diagnostic(error, text, _at(builder, offset, offset + 1)))
+        return None
+
+
+def _at(builder: Builder, start: int, end: int) -> Span:
+    return Span(builder.source, builder.at(start), max(builder.at(end), builder.at(start)))
+
+
+def _within_limits(source: Source, found: Diagnostics) -> bool:
+    if len(source.text) > MAX_BYTES:
+        found.add(Diagnostic("MC103", f"a mapping has at most {MAX_BYTES:,} characters", Span(source, 0, 0)))
+        return False
+    if (depth := _depth(source.text)) > MAX_DEPTH:
+        message = f"brackets are nested {depth} deep; {MAX_DEPTH} is the limit"
+        found.add(Diagnostic("MC103", message, Span(source, 0, 0)))
+        return False
+    return True
+
+
+def _depth(text: str) -> int:
+    depth = deepest = 0
+    for char in _QUOTED_OR_COMMENT.sub("", text):
+        if char in "([{":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif char in ")]}":
+            depth -= 1
+    # Runs of prefix operators nest too.
+    signs = max((len(run.group()) // 2 for run in re.finditer(r"(?:[-*] ?){8,}", text)), default=0)
+    return max(deepest, signs)
+
+
+def _parse_with_recovery(source: Source, found: Diagnostics) -> Node | None:
+    """Parse; at an error, blank the statement out and parse again, to find the next one."""
+    text = source.text + "\n"
+    errors: list[Diagnostic] = []
+    while len(errors) < MAX_SYNTAX_ERRORS:
+        try:
+            tree: Tree[object] = _lark("mapping").parse(text)
+        except UnexpectedInput as error:
+            offset = _offset(error, text)
+            span = _clip(source, offset, _width(error))
+            errors.append(_diagnostic(error, text, span))
+            shorter = _without_statement(text, offset)
+            if shorter is None:
+                break
+            text = shorter
+        else:
+            found.extend(errors)
+            return tree if not errors else None  # type: ignore[return-value]
+    found.extend(errors)
+    return None
+
+
+def _clip(source: Source, offset: int, width: int) -> Span:
+    end = len(source.text.rstrip())
+    start = min(offset, end)
+    return Span(source, start, min(start + width, max(end, start)))
+
+
+def _offset(error: UnexpectedInput, text: str) -> int:
+    position = error.pos_in_stream
+    if isinstance(error, UnexpectedToken) and error.token.type == "$END" or position is None:
+        return len(text.rstrip())
+    return int(position)
+
+
+def _width(error: UnexpectedInput) -> int:
+    if isinstance(error, UnexpectedToken) and not error.token.type.startswith("_NL"):
+        return max(1, len(str(error.token).rstrip()))
+    return 1
+
+
+def _without_statement(text: str, offset: int) -> str | None:
+    """The text with the statement at ``offset`` blanked out; a block that it opens stays open."""
+    lines = text.split("\n")
+    number = text.count("\n", 0, offset)
+    first = last = min(number, len(lines) - 1)
+    while first > 0 and _CONTINUES.match(lines[first]):
+        first -= 1
+    while last + 1 < len(lines) and _CONTINUES.match(lines[last + 1]):
+        last += 1
+    statement = _QUOTED_OR_COMMENT.sub("", " ".join(lines[first : last + 1])).strip()
+    if not statement or statement.startswith("}"):
+        return None
+    opens = statement.endswith("{")
+    for at in range(first, last + 1):
+        lines[at] = " " * len(lines[at])
+    if opens:
+        if len(lines[last]) < len("a -> a {"):
+            return None
+        lines[last] = "a -> a {".ljust(len(lines[last]))
+    return "\n".join(lines)
+
+
+def _diagnostic(error: UnexpectedInput, text: str, span: Span) -> Diagnostic:
+    if isinstance(error, UnexpectedCharacters):
+        message = f"unexpected character {text[error.pos_in_stream or 0]!r}"
+        return Diagnostic("MC101", message, span, help=_advice(error, text))
+    assert isinstance(error, UnexpectedToken)
+    token = error.token
+    if token.type == "$END":
+        message = "the file ends in the middle of a statement"
+    elif token.type == "_NL":
+        message = "the line ends in the middle of a statement"
+    else:
+        message = f"unexpected {str(token)!r}"
+    expected = sorted({_READABLE[t] for t in error.accepts or error.expected if t in _READABLE})
+    label = f"expected {' or '.join(expected)}" if 0 < len(expected) <= 5 else ""
+    return Diagnostic("MC101", message, span, label=label, help=_advice(error, text))
+
+
+def _advice(error: UnexpectedInput, text: str) -> str:
+    line = text[text.rfind("\n", 0, _offset(error, text)) + 1 :].split("\n", 1)[0]
+    if "=>" in line:
+        return "write '->' between the two sides"
+    if re.search(r"\S:\s", line) and "->" in line:
+        return "put a space before the ':' of a shape"
+    if re.match(r"\s*(drop|external)\b", line) and "because" not in line:
+        return 'say why: because "..."'
+    if re.search(r"[\\^$]", line):
+        return "names are templates, not regular expressions: {i} is an index, * a text, {x:/re/} an expression"
+    if re.search(r"\S\{\s*$", line):
+        return "put a space before the '{' of a block"
+    return ""
+
+

@@ -1,0 +1,397 @@
+"""YAML mappings to the same rules as text; the patterns inside strings are the grammar's own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import TypeVar
+
+from lark import Tree
+
+from mapcc.diagnostics.model import Diagnostic, Diagnostics
+from mapcc.ir import expr, patterns, rules
+from mapcc.syntax import yaml_nodes as nodes
+from mapcc.syntax.comments import attach
+from mapcc.syntax.parser import MAX_BYTES, parse_fragment
+from mapcc.syntax.tree import Builder, Node
+from mapcc.text import Source, Span
+
+T = TypeVar("T")
+
+_TOP = ("mapping", "title", "let", "separator", "dtype", "rules")
+_MODIFIERS = ("optional", "where")
+
+
+def parse_yaml(source: Source, found: Diagnostics) -> rules.Mapping:
+    """The mapping that a YAML text says; whatever is wrong with it goes to ``found``."""
+    empty = rules.Mapping(None, None, (), source=source)
+    if len(source.text) > MAX_BYTES:
+        found.add(Diagnostic("MC103", f"a mapping has at most {MAX_BYTES:,} characters", Span(source, 0, 0)))
+        return empty
+    root = nodes.read_yaml(source, found)
+    if root is None:
+        return empty
+    reader = _Reader(source, found)
+    if not isinstance(root, nodes.Map):
+        reader.fault("a mapping in YAML is a map with the key 'rules'", root.span)
+        return empty
+    return attach(reader.mapping(root), source, None, braces=False)
+
+
+@dataclass(slots=True)
+class _Reader:
+    source: Source
+    found: Diagnostics
+
+    # --- structure
+
+    def fault(self, message: str, span: Span, help: str = "") -> None:
+        self.found.add(Diagnostic("MC102", message, span, help=help))
+
+    def _known(self, node: nodes.Map, allowed: Sequence[str]) -> None:
+        for key, span in node.keys.items():
+            if key not in allowed:
+                near = get_close_matches(key, allowed, 1)
+                help = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(allowed)}"
+                self.fault(f"unknown key {key!r}", span, help)
+
+    def mapping(self, root: nodes.Map) -> rules.Mapping:
+        self._known(root, _TOP)
+        name = self._text(root, "mapping")
+        title = self._text(root, "title")
+        body: list[rules.Statement] = []
+        if isinstance(lets := root.entries.get("let"), nodes.Map):
+            for key, value in lets.entries.items():
+                at = lets.keys[key].to(value.span)
+                body.append(rules.Let(key, self._expr(value), span=at))
+        elif "let" in root.entries:
+            self.fault("'let' is a map of names to values", root.entries["let"].span)
+        if isinstance(separators := root.entries.get("separator"), nodes.Map):
+            self._known(separators, ("source", "target"))
+            for side, node in separators.entries.items():
+                text = self._string(node)
+                if len(text) != 1:
+                    self.fault("a separator is one character", node.span)
+                body.append(rules.Separator(side, text or ".", span=separators.keys[side].to(node.span)))
+        if "dtype" in root.entries:
+            body.append(self._dtype(root.keys["dtype"], root.entries["dtype"]))
+        body += self._body(root)
+        return rules.Mapping(name, title, tuple(body), source=self.source)
+
+    def _body(self, holder: nodes.Map) -> list[rules.Statement]:
+        listed = holder.entries.get("rules")
+        if listed is None:
+            return []
+        if not isinstance(listed, nodes.Sequence):
+            self.fault("'rules' is a list", listed.span)
+            return []
+        return [s for item in listed.items if (s := self._statement(item)) is not None]
+
+    def _statement(self, item: nodes.Node) -> rules.Statement | None:
+        if not isinstance(item, nodes.Map) or not item.entries:
+            self.fault("a rule is a map such as 'rename: {from: ..., to: ...}'", item.span)
+            return None
+        kind = next(iter(item.entries))
+        readers: dict[str, Callable[[nodes.Map, nodes.Node], rules.Statement | None]] = {
+            "rename": self._rearrange, "rearrange": self._rearrange, "copy": self._rearrange,
+            "split": self._split, "chunk": self._split, "fuse": self._fuse, "cat": self._fuse,
+            "stack": self._stack, "unstack": self._unstack, "transpose": self._transpose,
+            "permute": self._permute, "keep": self._keep, "drop": self._drop,
+            "external": self._external, "create": self._create, "scope": self._scope,
+            "use": self._use, "default": self._default,
+        }  # fmt: skip
+        if kind not in readers:
+            near = get_close_matches(kind, list(readers), 1)
+            help = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(readers)}"
+            self.fault(f"unknown kind of rule {kind!r}", item.keys[kind], help)
+            return None
+        beside = ("rules",) if kind in ("scope", "default") else ()
+        self._known(item, (kind, *beside))
+        return readers[kind](item, item.entries[kind])
+
+    def _fields(
+        self, kind: str, node: nodes.Node, required: Sequence[str], others: Sequence[str] = ()
+    ) -> nodes.Map | None:
+        if not isinstance(node, nodes.Map):
+            self.fault(f"'{kind}' is a map with {', '.join(required)}", node.span)
+            return None
+        self._known(node, (*required, *others, *_MODIFIERS))
+        absent = [key for key in required if key not in node.entries]
+        if absent:
+            self.fault(f"'{kind}' lacks {', '.join(absent)}", node.span)
+            return None
+        return node
+
+    # --- rules
+
+    def _rule(
+        self,
+        item: nodes.Map,
+        fields: nodes.Map,
+        left: tuple[rules.Term, ...] | None,
+        right: tuple[rules.Term, ...] | None,
+        bijective: bool = False,
+    ) -> rules.Rule | None:
+        if not left or not right:
+            return None
+        return rules.Rule(left, right, bijective, self._modifiers(fields), span=item.span)
+
+    def _rearrange(self, item: nodes.Map, node: nodes.Node) -> rules.Statement | None:
+        fields = self._fields(next(iter(item.entries)), node, ("from", "to"), ("bijective",))
+        if fields is None:
+            return None
+        left, right = self._side(fields.entries["from"]), self._side(fields.entries["to"])
+        return self._rule(item, fields, left, right, self._flag(fields, "bijective"))
+
+    def _split(self, item: nodes.Map, node: nodes.Node) -> rules.Statement | None:
+        fields = self._fields("split", node, ("from", "into"), ("sizes", "dim"))
+        if fields is None:
+            return None
+        right = self._side(fields.entries["into"])
+        if right is None:
+            return None
+        if "sizes" in fields.entries:
+            op = self._op("split", fields, (self._exprs(fields.entries["sizes"]),))
+        else:
+            op = self._op("chunk", fields, (expr.Number(self._chunks(right)),))
+        return self._rule(item, fields, self._with_op(fields.entries["from"], op), right)
+
+    def _chunks(self, right: Sequence[rules.Term]) -> int:
+        """How many tensors a side gives: its terms, or the labels of its one name axis."""
+        if len(right) == 1 and isinstance(right[0], rules.Tensor):
+            labels = [p.labels for p in right[0].name.parts if isinstance(p, patterns.NameAxis)]
+            if len(labels) == 1 and labels[0]:
+                return len(labels[0])
+        return len(right)
+
+    def _fuse(self, item: nodes.Map, node: nodes.Node) -> rules.Statement | None:
+        fields = self._fields("fuse", node, ("from", "to"), ("dim",))
+        if fields is None:
+            return None
+        left = self._with_op(fields.entries["from"], self._op("cat", fields))
+        return self._rule(item, fields, left, self._side(fields.entries["to"]))
+
+    def _stack(self, item: nodes.Map, node: nodes.Node) -> rules.Statement | None:
+        fields = self._fields("stack", node, ("from", "to"), ("dim",))
+        if fields is None:
+            return None
+        left = self._with_op(fields.entries["from"], self._op("stack", fields))
+        return self._rule(item, fields, left, self._side(fields.entries["to"]))
+
+    def _unstack(self, item: nodes.Map, node: nodes.Node) -> rules.Statement | None:
+        fields = self._fields("unstack", node, ("from", "into"), ("dim",))
+        if fields is None:
+            return None
+        left = self._with_op(fields.entries["from"], self._op("unstack", fields))
+        return self._rule(item, fields, left, self._side(fields.entries["into"]))
+
+    def _transpose(self, item: nodes.Map, node: nodes.Node) -> rules.Statement | None:
+        fields = self._fields("transpose", node, ("from", "to"), ("dim",))
+        if fields is None:
+            return None
+        left = self._with_op(fields.entries["from"], self._op("transpose", fields))
+        return self._rule(item, fields, left, self._side(fields.entries["to"]))
+
+    def _permute(self, item: nodes.Map, node: nodes.Node) -> rules.Statement | None:
+        fields = self._fields("permute", node, ("from", "to", "dims"))
+        if fields is None:
+            return None
+        op = self._op("permute", fields, self._exprs(fields.entries["dims"]))
+        return self._rule(item, fields, self._with_op(fields.entries["from"], op), self._side(fields.entries["to"]))
+
+    def _op(self, name: str, fields: nodes.Map, arguments: tuple[rules.Argument, ...] = ()) -> rules.Op:
+        options: tuple[tuple[str, rules.Argument], ...] = ()
+        if "dim" in fields.entries:
+            options = (("dim", self._expr(fields.entries["dim"])),)
+        return rules.Op(name, arguments, options, span=fields.span)
+
+    def _with_op(self, node: nodes.Node, op: rules.Op) -> tuple[rules.Term, ...] | None:
+        side = self._side(node)
+        if side is None:
+            return None
+        if len(side) == 1 and not isinstance(node, nodes.Sequence) and isinstance(side[0], rules.Tensor):
+            (term,) = side
+            return (rules.Tensor(term.name, term.shape, (op, *term.ops), span=term.span),)
+        members = tuple(term for term in side if isinstance(term, rules.Tensor))
+        if len(members) != len(side):
+            self.fault(f"{op.name} takes tensors", node.span)
+            return None
+        return (rules.Bundle(members, None, (op,), span=node.span),)
+
+    # --- other statements
+
+    def _names_node(
+        self, kind: str, node: nodes.Node, others: Sequence[str] = ()
+    ) -> tuple[tuple[patterns.Pattern, ...], nodes.Map] | None:
+        fields = self._fields(kind, node, ("keys",), others)
+        return None if fields is None else (self._names(fields.entries["keys"]), fields)
+
+    def _keep(self, item: nodes.Map, node: nodes.Node) -> rules.Statement | None:
+        if isinstance(node, nodes.Map):
+            read = self._names_node("keep", node)
+            return read and rules.Keep(read[0], self._modifiers(read[1]), span=item.span)
+        return rules.Keep(self._names(node), span=item.span)
+
+    def _drop(self, item: nodes.Map, node: nodes.Node) -> rules.Statement | None:
+        read = self._names_node("drop", node, ("because",))
+        if read is None:
+            return None
+        return rules.Drop(read[0], self._because(read[1]), self._modifiers(read[1]), span=item.span)
+
+    def _external(self, item: nodes.Map, node: nodes.Node) -> rules.Statement | None:
+        read = self._names_node("external", node, ("because",))
+        if read is None:
+            return None
+        return rules.External(read[0], self._because(read[1]), self._modifiers(read[1]), span=item.span)
+
+    def _because(self, fields: nodes.Map) -> str:
+        if "because" not in fields.entries:
+            self.fault("the reason is missing", fields.span, 'because: "..."')
+            return "?"
+        return self._string(fields.entries["because"])
+
+    def _create(self, item: nodes.Map, node: nodes.Node) -> rules.Statement | None:
+        read = self._names_node("create", node, ("shape", "value", "cast"))
+        if read is None:
+            return None
+        names, fields = read
+        if absent := [key for key in ("shape", "value") if key not in fields.entries]:
+            self.fault(f"'create' lacks {', '.join(absent)}", fields.span)
+            return None
+        shape = self._fragment("shape", fields.entries["shape"], lambda b, t: b.shape(t))
+        ops: tuple[rules.Op, ...] = ()
+        if "cast" in fields.entries:
+            ops = (rules.Op("cast", (expr.Name(self._string(fields.entries["cast"])),), span=fields.span),)
+        value = self._expr(fields.entries["value"])
+        return rules.Create(names, shape or (), value, ops, self._modifiers(fields), span=item.span)
+
+    def _scope(self, item: nodes.Map, node: nodes.Node) -> rules.Statement | None:
+        fields = self._fields("scope", node, ("from", "to"))
+        if fields is None:
+            return None
+        left, right = self._prefix(fields.entries["from"]), self._prefix(fields.entries["to"])
+        head = Span(self.source, item.span.start, fields.span.end)
+        return rules.Block(left, right, tuple(self._body(item)), self._modifiers(fields), span=head)
+
+    def _use(self, item: nodes.Map, node: nodes.Node) -> rules.Statement | None:
+        if isinstance(node, nodes.Scalar):
+            return rules.Use(node.text, patterns.EMPTY, patterns.EMPTY, span=item.span)
+        fields = self._fields("use", node, ("file",), ("from", "to"))
+        if fields is None:
+            return None
+        sides = [
+            self._prefix(fields.entries[key]) if key in fields.entries else patterns.EMPTY
+            for key in ("from", "to")
+        ]
+        path = self._string(fields.entries["file"])
+        return rules.Use(path, sides[0], sides[1], self._modifiers(fields), span=item.span)
+
+    def _default(self, item: nodes.Map, node: nodes.Node) -> rules.Statement | None:
+        if isinstance(node, nodes.Sequence):
+            body = [s for inner in node.items if (s := self._statement(inner)) is not None]
+            return rules.Default(tuple(body), span=item.span)
+        self.fault("'default' is a list of rules", node.span)
+        return None
+
+    def _dtype(self, key: Span, node: nodes.Node) -> rules.OutputDtype:
+        span = key.to(node.span)
+        if isinstance(node, nodes.Scalar):
+            return rules.OutputDtype(node.text, span=span)
+        if not isinstance(node, nodes.Map) or "to" not in node.entries:
+            self.fault("'dtype' is a type, or a map with 'to' and 'keep'", node.span)
+            return rules.OutputDtype("f32", span=span)
+        self._known(node, ("to", "keep"))
+        keeps: list[rules.KeepDtype] = []
+        listed = node.entries.get("keep")
+        for item in listed.items if isinstance(listed, nodes.Sequence) else ():
+            if not isinstance(item, nodes.Map) or "keys" not in item.entries:
+                self.fault("an item of 'keep' is a map with 'keys', and 'dtype' if it is another", item.span)
+                continue
+            self._known(item, ("keys", "dtype"))
+            keeps.append(
+                rules.KeepDtype(self._names(item.entries["keys"]), self._text(item, "dtype"), span=item.span)
+            )
+        if listed is not None and not isinstance(listed, nodes.Sequence):
+            self.fault("'keep' is a list", listed.span)
+        return rules.OutputDtype(self._string(node.entries["to"]), tuple(keeps), span=span)
+
+    # --- leaves
+
+    def _modifiers(self, fields: nodes.Map) -> rules.Modifiers:
+        where: list[rules.Condition] = []
+        node = fields.entries.get("where")
+        texts = node.items if isinstance(node, nodes.Sequence) else (node,) if node is not None else ()
+        for text in texts:
+            read = self._fragment("modifiers", text, lambda b, t: b.modifiers(Tree("holder", [t])), " where ")
+            where += read.where if read else ()
+        return rules.Modifiers(self._flag(fields, "optional"), tuple(where))
+
+    def _flag(self, fields: nodes.Map, key: str) -> bool:
+        node = fields.entries.get(key)
+        if node is None:
+            return False
+        if not isinstance(node, nodes.Scalar) or node.text not in ("true", "false"):
+            self.fault(f"'{key}' is true or false", node.span)
+            return False
+        return node.text == "true"
+
+    def _side(self, node: nodes.Node) -> tuple[rules.Term, ...] | None:
+        items = node.items if isinstance(node, nodes.Sequence) else (node,)
+        terms: list[rules.Term] = []
+        for item in items:
+            side = self._fragment("side", item, lambda b, t: b.side(t))
+            if side is None:
+                return None
+            terms += side
+        return tuple(terms)
+
+    def _names(self, node: nodes.Node) -> tuple[patterns.Pattern, ...]:
+        items = node.items if isinstance(node, nodes.Sequence) else (node,)
+        names: list[patterns.Pattern] = []
+        for item in items:
+            names += self._fragment("names", item, lambda b, t: b.names(Tree("holder", [t]))) or ()
+        return tuple(names)
+
+    def _prefix(self, node: nodes.Node) -> patterns.Pattern:
+        if isinstance(node, nodes.Scalar) and node.text in (".", ""):
+            return patterns.EMPTY
+        names = self._names(node)
+        if len(names) != 1:
+            if names:
+                self.fault("a scope stands on one name a side", node.span)
+            return patterns.EMPTY
+        return names[0]
+
+    def _expr(self, node: nodes.Node) -> expr.Expr:
+        if isinstance(node, nodes.Scalar) and node.quoted and not node.text.strip():
+            return expr.Quoted(node.text)
+        return self._fragment("expr", node, lambda b, t: b.expr(t)) or expr.Number(0)
+
+    def _exprs(self, node: nodes.Node) -> tuple[expr.Expr, ...]:
+        if not isinstance(node, nodes.Sequence):
+            self.fault("a list is needed here", node.span)
+            return ()
+        return tuple(self._expr(item) for item in node.items)
+
+    def _fragment(
+        self, start: str, node: nodes.Node, build: Callable[[Builder, Node], T], lead: str = ""
+    ) -> T | None:
+        if not isinstance(node, nodes.Scalar):
+            self.fault("a text is needed here", node.span)
+            return None
+        first = node.span.start + node.quoted
+        builder = Builder(
+            self.source, self.found, lambda at: min(max(first + at - len(lead), first), node.span.end)
+        )
+        tree = parse_fragment(start, lead + node.text, builder)
+        return None if tree is None else build(builder, tree)
+
+    def _text(self, node: nodes.Map, key: str) -> str | None:
+        return self._string(node.entries[key]) if key in node.entries else None
+
+    def _string(self, node: nodes.Node) -> str:
+        if isinstance(node, nodes.Scalar):
+            return node.text
+        self.fault("a text is needed here", node.span)
+        return ""

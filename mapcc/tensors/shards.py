@@ -1,0 +1,76 @@
+"""The tensors of several files as one key set, and which files a checkpoint may reach."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mapcc.diagnostics.model import Diagnostic
+from mapcc.errors import MappingError
+from mapcc.tensors.disk import Stamp
+from mapcc.tensors.safetensors import read_header
+from mapcc.tensors.spec import TensorSpec
+
+_HUB = ("models--", "datasets--", "spaces--")
+
+
+@dataclass(frozen=True, slots=True)
+class Shards:
+    """What the headers of some files say together.
+
+    Attributes:
+        tensors: by name; one that two files hold is here as in the first of them.
+        twice: the names that two files hold, with the second file's index.
+    """
+
+    tensors: dict[str, TensorSpec]
+    metadata: dict[str, str]
+    stamps: tuple[Stamp, ...]
+    twice: dict[str, int]
+
+
+def read_shards(paths: Sequence[Path]) -> Shards:
+    """Reads the headers of ``paths``. ``MappingError`` with the faults of all of them at once."""
+    shards = Shards({}, {}, (), {})
+    stamps: list[Stamp] = []
+    faults: list[Diagnostic] = []
+    for file, path in enumerate(paths):
+        try:
+            header = read_header(path, file)
+        except MappingError as error:
+            faults.extend(error.diagnostics)
+            continue
+        for spec in header.tensors:
+            if shards.tensors.setdefault(spec.name, spec) is not spec:
+                shards.twice.setdefault(spec.name, file)
+        for key, text in header.metadata.items():
+            shards.metadata.setdefault(key, text)
+        stamps.append(header.stamp)
+    if faults:
+        raise MappingError(faults)
+    return Shards(shards.tensors, shards.metadata, tuple(stamps), shards.twice)
+
+
+def leads_outside(path: Path, root: Path) -> Diagnostic | None:
+    """MC001 if ``path``, found in the checkpoint ``root``, is a link to outside of it.
+
+    A snapshot of the Hub's cache is all links to ``../../blobs``: so the folder of its
+    repository counts as inside.
+    """
+    try:
+        target, home = path.resolve(), root.resolve()
+    except (OSError, RuntimeError):  # a circle of links: opening it says so better
+        return None
+    folders = [home, *(at.parents[1] for at in (home, *home.parents) if _is_snapshot(at))]
+    if any(target.is_relative_to(folder) for folder in folders):
+        return None
+    return Diagnostic(
+        "MC001",
+        f"`{path}` is a link to `{target}`, outside of the checkpoint",
+        help="name that file itself, or put a copy in the link's place",
+    )
+
+
+def _is_snapshot(path: Path) -> bool:
+    return path.parent.name == "snapshots" and path.parent.parent.name.startswith(_HUB)

@@ -1,0 +1,102 @@
+"""JSON in which nothing can be meant in two ways: no key twice, no surrogates, numbers as asked."""
+
+from __future__ import annotations
+
+import gc
+import json
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Literal, NoReturn
+
+Numbers = Literal["naturals", "numbers", "floats"]
+
+# A sign may only stand here outside of a string; within one the pattern may occur as well.
+_SIGN = re.compile(r"[\[:,][ \t\n\r]*-")
+_SURROGATE = re.compile(r"\\u[dD][89abAB]")
+
+
+class JsonFault(Exception):
+    """Text that is not the JSON it should be: the rule that it breaks, and at which character, if known."""
+
+    def __init__(self, rule: str, at: int | None = None) -> None:
+        super().__init__(rule)
+        self.rule = rule
+        self.at = at
+
+
+def loads(text: str, numbers: Numbers = "naturals") -> object:
+    """The value of ``text``. ``JsonFault`` for anything else, nesting without bounds included.
+
+    ``naturals`` takes integers from 0 only; ``numbers`` any finite number; ``floats``
+    also ``NaN`` and ``Infinity``, which configs on the Hub do have.
+
+    >>> loads('{"a": 1, "a": 1}')
+    Traceback (most recent call last):
+    mapcc.tensors.strict_json.JsonFault: the key "a" stands twice
+    """
+    hooks: dict[str, Callable[[str], object]] = {}
+    if numbers == "naturals":
+        hooks["parse_float"] = _refuse_float
+        if "-" in text and _SIGN.search(text):  # a hook for each integer is dear; Python reads -0 as 0
+            hooks["parse_int"] = _natural
+    if numbers != "floats":
+        hooks["parse_constant"] = _refuse_constant
+    try:
+        with collector_off():
+            value: object = json.loads(text, object_pairs_hook=_once, **hooks)  # type: ignore[arg-type]
+    except json.JSONDecodeError as error:
+        raise JsonFault(f"JSON: {error.msg.lower()}", error.pos) from None
+    except RecursionError:
+        raise JsonFault("JSON: nested too deeply") from None
+    except ValueError:
+        raise JsonFault("JSON: a number with too many digits") from None
+    if "\\u" in text and _SURROGATE.search(text):
+        _refuse_surrogates(text)
+    return value
+
+
+def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        seen: set[str] = set()
+        twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+        raise JsonFault(f"the key {json.dumps(twice)} stands twice")
+    return members
+
+
+def _natural(text: str) -> int:
+    if text.startswith("-"):
+        raise JsonFault(f"the number {text[:40]} is not a natural number")
+    return int(text)
+
+
+def _refuse_float(text: str) -> NoReturn:
+    raise JsonFault(f"the number {text[:40]} is not a natural number")
+
+
+def _refuse_constant(text: str) -> NoReturn:
+    raise JsonFault(f"{text} is not JSON")
+
+
+def _refuse_surrogates(text: str) -> None:
+    """A pair of surrogate escapes is one character; half of one is none."""
+    for match in re.finditer(r'"(?:[^"\\]|\\.)*"', text):
+        if "\\u" in match[0]:
+            try:
+                json.loads(match[0]).encode()
+            except UnicodeEncodeError:
+                raise JsonFault("a lone surrogate is not text", match.start()) from None
+
+
+@contextmanager
+def collector_off() -> Iterator[None]:
+    """Pauses the garbage collector: among very many new objects it looks for cycles again and
+    again, finds none, and doubles the time."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()

@@ -1,0 +1,171 @@
+"""The project as a newcomer meets it: its commands, its archives, an installation, the demo."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import tomllib
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+
+# What goes into the wheel, and where.
+SHIPPED = {
+    "mapcc": "mapcc",
+    "grammars": "mapcc/grammars",
+    "mappings": "mapcc/mappings",
+    "docs/codes": "mapcc/codes",
+}
+MAPPING = "bert/e2e_minilm_to_torch"
+
+
+def run(*command: str | Path, cwd: Path) -> str:
+    """Run a command as a user would; what it prints, or a failure that shows it."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    done = subprocess.run(
+        command,
+        cwd=cwd,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, f"{command} ended with {done.returncode}\n{done.stdout}"
+    return done.stdout
+
+
+def version(root: Path) -> str:
+    return str(tomllib.loads((root / "pyproject.toml").read_text("utf-8"))["project"]["version"])
+
+
+def make_targets(root: Path) -> set[str]:
+    return set(re.findall(r"^([.\w]+):(?!=)", (root / "Makefile").read_text("utf-8"), re.MULTILINE))
+
+
+@pytest.fixture(scope="session")
+def wheel(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel that is built from the source archive, so that one proves the other."""
+    folder = tmp_path_factory.mktemp("dist")
+    run(sys.executable, "-m", "build", "--no-isolation", "--outdir", folder, root, cwd=folder)
+    (built,) = folder.glob("*.whl")
+    return built
+
+
+@pytest.fixture(scope="session")
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An environment with the wheel, what it depends on, and nothing else."""
+    folder = tmp_path_factory.mktemp("installed")
+    venv.create(folder, with_pip=True)
+    run(folder / "bin" / "python", "-m", "pip", "install", "--quiet", wheel, cwd=folder)
+    return folder
+
+
+def test_make_has_its_targets(root: Path) -> None:
+    assert {
+        "help",
+        ".venv",
+        "demo",
+        "test",
+        "fast",
+        "lint",
+        "bench",
+        "wheel",
+        "clean",
+    } <= make_targets(root)
+
+
+def test_make_alone_lists_the_targets(root: Path) -> None:
+    listed = set(re.findall(r"^  make (\S+) +\S", run("make", cwd=root), re.MULTILINE))
+    assert listed == make_targets(root) - {".PHONY", ".DEFAULT_GOAL"}
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md"])
+def test_make_commands_in_the_docs_exist(root: Path, page: str) -> None:
+    text = (root / page).read_text("utf-8")
+    told = set(re.findall(r"(?:^|`)make ([a-z]+)", text, re.MULTILINE))
+    assert told <= make_targets(root)
+    assert "test" in told
+
+
+def test_readme_tells_the_two_commands(root: Path) -> None:
+    text = (root / "README.md").read_text("utf-8")
+    assert "make demo" in text
+    assert "make test" in text
+
+
+def test_ci_runs_from_anywhere(root: Path) -> None:
+    script = root / ".ci" / "run"
+    assert os.access(script, os.X_OK)
+    assert "make test" in script.read_text("utf-8")
+    run("bash", "-n", script, cwd=Path("/"))
+
+
+def test_torch_is_pinned_and_optional(root: Path) -> None:
+    project = tomllib.loads((root / "pyproject.toml").read_text("utf-8"))["project"]
+    assert "torch==2.13.0" in (root / "constraints.txt").read_text("utf-8").splitlines()
+    assert not [requirement for requirement in project["dependencies"] if requirement.startswith("torch")]
+
+
+@pytest.mark.slow
+def test_wheel_holds_the_package_and_its_data(root: Path, wheel: Path) -> None:
+    expected = {
+        (Path(to) / path.relative_to(root / at)).as_posix()
+        for at, to in SHIPPED.items()
+        for path in (root / at).rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+    with zipfile.ZipFile(wheel) as archive:
+        names = {name for name in archive.namelist() if ".dist-info/" not in name}
+    assert names == expected
+    assert any(re.fullmatch(r"mapcc/grammars/\w+\.lark", name) for name in names)
+    assert any(re.fullmatch(r"mapcc/codes/MC\d+\.md", name) for name in names)
+    assert f"mapcc/mappings/{MAPPING}.mapcc" in names
+    assert "mapcc/py.typed" in names
+
+
+@pytest.mark.slow
+def test_wheel_has_the_licence(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        (licence,) = (name for name in archive.namelist() if name.endswith("licenses/LICENSE"))
+        assert b"Apache License" in archive.read(licence)
+
+
+@pytest.mark.slow
+@pytest.mark.network
+def test_installed_says_its_version(root: Path, installed: Path, tmp_path: Path) -> None:
+    assert version(root) in run(installed / "bin" / "mapcc", "--version", cwd=tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.network
+def test_installed_checks_a_library_mapping(root: Path, installed: Path, tmp_path: Path) -> None:
+    """From another folder, by the mapping's name, and without torch."""
+    (site,) = installed.glob("lib/python*/site-packages")
+    assert not (site / "torch").exists()
+    family, case = MAPPING.split("/")
+    keys = site / "mapcc" / "mappings" / family / "keys"
+    run(
+        installed / "bin" / "mapcc",
+        "check",
+        MAPPING,
+        "--source",
+        keys / f"{case}.source.json",
+        "--target",
+        keys / f"{case}.target.json",
+        cwd=tmp_path,
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.network
+def test_demo(root: Path) -> None:
+    printed = run(sys.executable, "docs/demo/demo.py", cwd=root)
+    found = re.search(r"largest difference of the hidden states: (\S+)", printed)
+    assert found, printed
+    assert float(found[1]) < 1e-5
