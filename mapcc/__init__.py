@@ -1,0 +1,61 @@
+"""mapcc, the compiler for model weights: declarative mappings, checked before a weight is read.
+
+>>> import mapcc
+>>> print(mapcc.format_mapping(mapcc.parse("a.{q,k}->b.{q,k}")), end="")
+a.{q,k} -> b.{q,k}
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from mapcc.api import (
+        Checked,
+        check,
+        convert,
+        emit_config,
+        format_mapping,
+        invert,
+        keys,
+        load_mapping,
+        parse,
+        show,
+    )
+    from mapcc.diagnostics.model import Diagnostic
+    from mapcc.errors import MappingError
+
+__all__ = [
+    "Checked",
+    "Diagnostic",
+    "MappingError",
+    "__version__",
+    "check",
+    "convert",
+    "emit_config",
+    "format_mapping",
+    "invert",
+    "keys",
+    "load_mapping",
+    "parse",
+    "show",
+]
+
+
+def __getattr__(name: str) -> object:
+    # Lazily, so that ``mapcc --version`` does not pay for the parser.
+    if name == "MappingError":
+        from mapcc.errors import MappingError
+
+        return MappingError
+    if name == "Diagnostic":
+        from mapcc.diagnostics.model import Diagnostic
+
+        return Diagnostic
+    if name in __all__:
+        from mapcc import api
+
+        return getattr(api, name)
+    raise AttributeError(f"module 'mapcc' has no attribute {name!r}")

@@ -53,7 +53,7 @@ class Instance:
             operation, none for a constant).
         targets: the names given, one an operand.
         dtypes: of the targets; None where a source's type is not known.
-        unit_dtypes: of every unit's elements as they are read, before its steps.
+        losses: what casts of this instance lose.
     """
 
     equation: Equation
@@ -62,6 +62,7 @@ class Instance:
     targets: tuple[str, ...]
     layout: Layout
     dtypes: tuple[Dtype | None, ...] = ()
+    losses: tuple[str, ...] = ()
 
 
 @dataclass(slots=True, eq=False)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
-
 from mapcc.diagnostics.model import Diagnostic, Diagnostics
 from mapcc.diagnostics.suggest import nearest
 from mapcc.ir import rules
@@ -14,6 +12,7 @@ from mapcc.ir.patterns import Deep, Index, NameAxis, Part, Pattern, Regex, Star,
 from mapcc.ir.printer import print_name, print_shape
 from mapcc.ir.program import Equation, Link, Program, Target, Unit
 from mapcc.passes.indices import unsolvable
+from mapcc.passes.match import regex_fault
 from mapcc.passes.segments import name_axes
 from mapcc.text import Span
 
@@ -138,6 +137,8 @@ class _Analysis:
                     name.span,
                     "put a literal character between them",
                 )
+            if isinstance(part, Regex):
+                self._regex_is_sound(part, name)
             if isinstance(part, Text) and not part.text.isprintable():
                 self.fault("MC209", "a tensor's name has no control characters", name.span)
             previous = part
@@ -150,6 +151,12 @@ class _Analysis:
             if any(not segment for segment in text.split(separator)) and "[" not in print_name(name):
                 help = f"two {separator!r} in a row, or one at an end"
                 self.fault("MC209", f"{print_name(name)!r} has an empty segment", name.span, help)
+
+    def _regex_is_sound(self, part: Regex, name: Pattern) -> None:
+        fault = regex_fault(part.expression)
+        if fault:
+            help = "it is matched against one whole segment; the language is that of Python's re"
+            self.fault("MC106", f"/{part.expression}/: {fault}", name.span, help)
 
     def _wildcards_pair_up(self) -> None:
         every = self._left_names() + self._right_names()
@@ -369,16 +376,12 @@ class _Analysis:
             for word in names(part.expr)
         } - equation.indices
         known = set(equation.atoms) | set(equation.indices) | parameters | set(equation.scope.lets)
-        known |= set(equation.scope.overrides)
+        known |= set(equation.scope.overrides) | self._defined_words(parameters)
         for condition in equation.conditions:
             usable = known
             if not (isinstance(condition, rules.Compare) and condition.is_equation):
                 usable = known - (set(equation.atoms) - set(equation.indices) - set(equation.scope.lets))
-            defined = _defined(condition)
             for word in sorted(condition_words(condition) - usable):
-                if word in defined and isinstance(condition, rules.Compare) and condition.is_equation:
-                    usable = usable | {word}
-                    continue
                 near = nearest(word, sorted(usable - {REST}), 1)
                 hint = f"did you mean {near[0]!r}?" if near else f"write 'let {word} = ...'"
                 if word in equation.atoms:
@@ -386,6 +389,13 @@ class _Analysis:
                 self.fault("MC104", f"{word!r} is not known in this rule", condition.span, hint)
             if isinstance(condition, rules.Compare) and condition.is_equation:
                 self._equation_has_a_subject(condition, parameters)
+
+    def _defined_words(self, parameters: set[str]) -> set[str]:
+        """``n = count(...)``: a word that one equation defines and something else uses."""
+        equations = [c for c in self.equation.conditions if isinstance(c, rules.Compare) and c.is_equation]
+        defined = {o.name for c in equations for o in c.operands if isinstance(o, Name)}
+        used = [word for c in self.equation.conditions for word in condition_words(c)]
+        return {word for word in defined if word in parameters or used.count(word) > 1}
 
     def _equation_has_a_subject(self, condition: rules.Compare, parameters: set[str]) -> None:
         equation = self.equation
@@ -398,13 +408,6 @@ class _Analysis:
             condition.span,
             "'==' compares",
         )
-
-
-def _defined(condition: rules.Condition) -> set[str]:
-    """Words that an equation may define for later use: a bare operand beside a count or a number."""
-    if not isinstance(condition, rules.Compare):
-        return set()
-    return set()
 
 
 def _words(piece: frozenset[str]) -> str:

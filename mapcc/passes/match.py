@@ -156,6 +156,34 @@ def _too_slow(expression: str) -> MappingError:
     return MappingError([Diagnostic("MC412", message, help="use a template: {i}, *, {a,b}")])
 
 
+MAX_REGEX = 512
+MAX_REPEATS = 1000
+_REPEAT = regex.compile(r"\{(\d*)(?:,(\d*))?\}")
+
+
+def regex_fault(expression: str) -> str:
+    """Why a regular expression is refused; "" if it is not.
+
+    Compiling has no time limit, so length and counted repeats are limited before.
+    """
+    if len(expression) > MAX_REGEX:
+        return f"longer than {MAX_REGEX} characters"
+    repeats = 1
+    for low, high in _REPEAT.findall(expression):
+        repeats *= max(1, int((high or low or "1")[:6]))
+    if repeats > MAX_REPEATS:
+        return f"its counted repeats multiply to more than {MAX_REPEATS}"
+    if expression.count("(") > 32:
+        return "more than 32 groups"
+    try:
+        compiled = regex.compile(expression)
+    except (regex.error, OverflowError, RecursionError, ValueError) as error:
+        return str(error)
+    if any(key.startswith("_") for key in compiled.groupindex):
+        return "names of groups do not begin with '_'"
+    return ""
+
+
 def _expression(segment: Segment) -> str:
     out: list[str] = []
     holes = 0

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from mapcc.ir.bound import Instance
 from mapcc.ir.printer import print_name
 from mapcc.ir.program import DtypeRule, Unit
+from mapcc.ir.values import VALUE_OPS, Step, cast_loses
 from mapcc.passes.bind import Binder
 from mapcc.passes.match import Trie
 from mapcc.passes.segments import variants
@@ -29,11 +30,25 @@ def infer_dtypes(binder: Binder) -> None:
                 _natural(binder, instance, number, operands) for number in range(len(instance.targets))
             )
         instance.dtypes = tuple(
-            [
-                _final(instance, number, dtype, stated, binder)
-                for number, dtype in enumerate(natural)
-            ]
+            [_final(instance, number, dtype, stated, binder) for number, dtype in enumerate(natural)]
         )
+        instance.losses = _losses(instance, operands, natural)
+
+
+def _losses(
+    instance: Instance,
+    operands: tuple[tuple[Dtype | None, ...], ...],
+    natural: tuple[Dtype | None, ...],
+) -> tuple[str, ...]:
+    """What casts lose, from the type that each operand has to the one that its target gets."""
+    if instance.dtypes == natural and not any(unit.steps for unit in instance.equation.units):
+        return ()
+    lost: dict[str, None] = {}
+    for move in instance.layout.moves:
+        operand, after = operands[move.source], instance.dtypes[move.target]
+        if operand and operand[-1] is not None and after is not None:
+            lost[cast_loses(operand[-1], after)] = None
+    return tuple(loss for loss in lost if loss)
 
 
 def _operand_dtype(binder: Binder, instance: Instance, number: int) -> tuple[Dtype | None, ...]:
@@ -72,9 +87,7 @@ def _natural(
     return next(iter(kinds), None)
 
 
-def _cast_step(dtype: Dtype):  # type: ignore[no-untyped-def]
-    from mapcc.ir.values import VALUE_OPS, Step
-
+def _cast_step(dtype: Dtype) -> Step:
     return Step(VALUE_OPS["cast"], (), dtype)
 
 

@@ -1,0 +1,5 @@
+"""``python -m mapcc``."""
+
+from mapcc.cli import main
+
+main()

@@ -1,0 +1,288 @@
+"""What a program imports: ``check``, ``convert``, ``emit_config``, ``invert``, ``keys``, ``show``.
+
+Bad input raises :class:`mapcc.MappingError` with its diagnostics, except in :func:`check`, whose
+result they are.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mapcc.diagnostics.model import Diagnostic, Diagnostics
+from mapcc.errors import MappingError
+from mapcc.ir import rules
+from mapcc.ir.bound import BoundMapping
+from mapcc.ir.expr import Unevaluable
+from mapcc.ir.printer import print_mapping
+from mapcc.ir.yaml_printer import print_yaml
+from mapcc.passes.check import Setting, bind
+from mapcc.passes.describe import Shown, describe_sources, describe_targets
+from mapcc.passes.invert import Inverted, invert_bound, invert_text
+from mapcc.passes.verdict import Verdict, verdicts
+from mapcc.syntax.load import Loader, parse_source
+from mapcc.tensors.keysets import open_keyset
+from mapcc.tensors.spec import Manifest
+from mapcc.text import Source
+
+KeySet = str | Path | Manifest
+MappingLike = str | Path | rules.Mapping
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """The result of :func:`check`.
+
+    Attributes:
+        diagnostics: everything that was found, errors and warnings.
+        bound: the mapping held against its key sets; only complete if :attr:`ok`.
+    """
+
+    diagnostics: tuple[Diagnostic, ...]
+    bound: BoundMapping | None
+
+    @property
+    def exit_code(self) -> int:
+        """0 clean (warnings aside), 1 the input is wrong, 2 mapcc could not work."""
+        return max((d.exit_code for d in self.diagnostics), default=0)
+
+    @property
+    def ok(self) -> bool:
+        return self.exit_code == 0
+
+    def verdicts(self) -> dict[int, Verdict]:
+        """For each equation, by its number: bijective, invertible or lossy, and why."""
+        return verdicts(self.bound) if self.bound else {}
+
+
+@dataclass(slots=True)
+class _Opened:
+    mapping: rules.Mapping | None
+    path: Path
+    loader: Loader
+    found: Diagnostics = field(default_factory=Diagnostics)
+
+
+def parse(text: str, name: str = "mapping.mapcc") -> rules.Mapping:
+    """A mapping from its text (YAML if ``name`` ends in ``.yaml``).
+
+    Raises:
+        MappingError: it has errors.
+
+    >>> parse("a.* -> b.*").body[0].bijective
+    False
+    """
+    found = Diagnostics()
+    mapping = parse_source(Source(name, text), found)
+    _raise_if_any(found)
+    return mapping
+
+
+def load_mapping(path: str | Path) -> rules.Mapping:
+    """A mapping from its file; raises :class:`MappingError`."""
+    found = Diagnostics()
+    mapping = Loader(found).load(Path(path))
+    _raise_if_any(found)
+    assert mapping is not None
+    return mapping
+
+
+def _open(mapping: MappingLike, found: Diagnostics) -> _Opened:
+    loader = Loader(found)
+    if isinstance(mapping, rules.Mapping):
+        name = mapping.source.name if mapping.source else "mapping.mapcc"
+        return _Opened(mapping, Path(name), loader, found)
+    before = len(found)
+    loaded = loader.load(Path(mapping))
+    return _Opened(loaded if len(found) == before else None, Path(mapping), loader, found)
+
+
+def _raise_if_any(found: Diagnostics) -> None:
+    if found.errors:
+        raise MappingError(found)
+
+
+def keys(source: KeySet, *, config: str | Path | None = None) -> Manifest:
+    """The names, types and shapes of a checkpoint or model; only headers are read.
+
+    Args:
+        source: a ``.safetensors`` file, a directory, an ``index.json``, a keys file, or
+            ``py:module:callable``.
+        config: its ``config.json``, where it does not lie beside it.
+    """
+    return source if isinstance(source, Manifest) else open_keyset(source, config=config)
+
+
+@contextmanager
+def _collector_off() -> Iterator[None]:
+    """A hundred thousand small tuples make the garbage collector a quarter of the time."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+def check(
+    mapping: MappingLike,
+    source: KeySet,
+    target: KeySet | None = None,
+    *,
+    settings: Mapping[str, Setting] | None = None,
+    source_config: str | Path | None = None,
+    target_config: str | Path | None = None,
+) -> Checked:
+    """Hold a mapping against its key sets, before any weight is read.
+
+    Args:
+        mapping: a file, or a parsed mapping.
+        source: the key set that is converted (see :func:`keys`).
+        target: the key set that is wanted; without it only the source's side is checked.
+        settings: values for the mapping's lets (``--set``).
+    """
+    found = Diagnostics()
+    with _collector_off():
+        opened = _open(mapping, found)
+        source_keys = _key_set(source, source_config, found)
+        target_keys = None if target is None else _key_set(target, target_config, found)
+        if opened.mapping is None or source_keys is None or (target is not None and target_keys is None):
+            return Checked(tuple(found), None)
+        try:
+            bound = bind(
+                opened.mapping, opened.path, source_keys, target_keys, settings or {}, found, opened.loader
+            )
+        except MappingError as error:
+            found.extend(error.diagnostics)
+            return Checked(tuple(found), None)
+        except Unevaluable as error:
+            found.add(Diagnostic("MC108", str(error), error.span))
+            return Checked(tuple(found), None)
+    return Checked(tuple(found), bound)
+
+
+def _key_set(source: KeySet, config: str | Path | None, found: Diagnostics) -> Manifest | None:
+    try:
+        return keys(source, config=config)
+    except MappingError as error:
+        found.extend(error.diagnostics)
+        return None
+
+
+def bound_mapping(checked: Checked) -> BoundMapping:
+    """The bound mapping of a clean check; raises :class:`MappingError` otherwise."""
+    if not checked.ok or checked.bound is None:
+        raise MappingError(checked.diagnostics)
+    return checked.bound
+
+
+def show(
+    mapping: MappingLike,
+    source: KeySet,
+    target: KeySet | None = None,
+    *,
+    side: str = "target",
+    **options: object,
+) -> list[Shown]:
+    """Each tensor of one side with what it comes from (``target``) or where it goes (``source``).
+
+    Works on a mapping with errors too: what is bound is shown. Options are those of :func:`check`.
+    """
+    checked = check(mapping, source, target, **options)  # type: ignore[arg-type]
+    if checked.bound is None:
+        raise MappingError(checked.diagnostics)
+    return list(describe_sources(checked.bound) if side == "source" else describe_targets(checked.bound))
+
+
+def format_mapping(mapping: rules.Mapping, to: str = "text") -> str:
+    """A mapping in its canonical form, as ``text`` or ``yaml``.
+
+    >>> format_mapping(parse("a.*->b.*"))
+    'a.* -> b.*\\n'
+    """
+    return print_yaml(mapping) if to == "yaml" else print_mapping(mapping)
+
+
+def convert(
+    mapping: MappingLike,
+    source: KeySet,
+    out: str | Path,
+    target: KeySet | None = None,
+    *,
+    max_shard_size: int = 5_000_000_000,
+    prefix: str = "model",
+    progress: Progress | None = None,
+    **options: object,
+) -> Path:
+    """Convert a checkpoint; ``out`` is absent or complete afterwards.
+
+    Args:
+        out: a directory that does not exist yet, or is empty.
+        max_shard_size: bytes of tensors in one file.
+        prefix: of the file names: ``model`` or ``diffusion_pytorch_model``.
+        progress: called with bytes done and bytes in all.
+
+    Raises:
+        MappingError: the mapping does not check clean, or the files cannot be read or written.
+    """
+    from mapcc.plan import make_plan
+    from mapcc.runtime import execute
+
+    checked = check(mapping, source, target, **options)  # type: ignore[arg-type]
+    plan = make_plan(bound_mapping(checked), max_shard_size=max_shard_size, prefix=prefix)
+    execute(plan, Path(out), progress)
+    return Path(out)
+
+
+def emit_config(
+    mapping: MappingLike,
+    source: KeySet,
+    target: KeySet | None = None,
+    *,
+    format: str = "fastvideo",
+    **options: object,
+) -> str:
+    """A framework's own config that does what the mapping does, replayed over the key set first.
+
+    Raises:
+        MappingError: a rule cannot be said there (``MC601``, one for each rule), or the mapping
+            does not check clean.
+    """
+    from mapcc.emit import EMITTERS
+
+    if format not in EMITTERS:
+        known = ", ".join(EMITTERS)
+        raise MappingError([Diagnostic("MC007", f"no format {format!r}", help=f"there is {known}")])
+    checked = check(mapping, source, target, **options)  # type: ignore[arg-type]
+    emitted = EMITTERS[format](bound_mapping(checked))
+    if emitted.diagnostics:
+        raise MappingError(emitted.diagnostics)
+    return emitted.text
+
+
+def invert(
+    mapping: MappingLike,
+    source: KeySet | None = None,
+    target: KeySet | None = None,
+    **options: object,
+) -> Inverted:
+    """The mapping from target to source, as a mapping.
+
+    With both key sets it is proven: bound backwards, its moves are the original's, reversed.
+
+    Raises:
+        MappingError: an inverse cannot be written (``MC701``), with the rules at fault.
+    """
+    found = Diagnostics()
+    opened = _open(mapping, found)
+    _raise_if_any(found)
+    assert opened.mapping is not None
+    if source is None or target is None:
+        return invert_text(opened.mapping, opened.path, opened.loader)
+    checked = check(mapping, source, target, **options)  # type: ignore[arg-type]
+    return invert_bound(opened.mapping, opened.path, bound_mapping(checked), opened.loader)

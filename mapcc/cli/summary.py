@@ -1,0 +1,64 @@
+"""Results in words: what a clean check found, what ``show`` lists."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from mapcc.api import Checked
+from mapcc.diagnostics.escape import escape
+from mapcc.passes.describe import Piece, Shown
+from mapcc.passes.verdict import Kind
+
+
+def summary(checked: Checked) -> str:
+    """Two lines: how many tensors, and what can be got back."""
+    bound = checked.bound
+    assert bound is not None
+    sides = f"{len(bound.source.tensors)} source tensors -> {len(bound.given)} target tensors"
+    listed = [f"{len(bound.dropped)} dropped"] if bound.dropped else []
+    listed += [f"{len(bound.external)} external"] if bound.external else []
+    listed += [] if bound.target else ["target not checked: no --target"]
+    extra = f" ({', '.join(listed)})" if listed else ""
+    results = checked.verdicts().values()
+    kinds = Counter(result.kind for result in results)
+    counted = ", ".join(f"{kinds[kind]} {kind}" for kind in Kind if kinds[kind])
+    lines = [f"clean: {sides}{extra}", f"rules: {counted or 'none'}"]
+    reasons = Counter(reason for result in results if result.kind is Kind.LOSSY for reason in result.reasons)
+    lines += [f"  lost: {escape(reason)}" for reason in reasons]
+    return "\n".join(lines)
+
+
+def shown_lines(shown: Shown, side: str) -> list[str]:
+    kind = shown.dtype.name if shown.dtype else "?"
+    lines = [f"{escape(shown.name)}  {kind} {list(shown.shape)}"]
+    arrow = "<-" if side == "target" else "->"
+    for piece in shown.pieces:
+        here = f"{piece.here} " if piece.here else ""
+        lines.append(f"    {here}{arrow} {_other(piece)}")
+    if shown.reason:
+        lines.append(f"    {escape(shown.reason)}")
+    if shown.rule is not None:
+        lines.append(f"    rule {escape(str(shown.rule))}")
+    return lines
+
+
+def _other(piece: Piece) -> str:
+    words = escape(", ".join(piece.names))
+    if len(piece.names) > 1:
+        words = f"({words})"
+    if piece.part:
+        words = f"{words} {piece.part}".strip()
+    return f"{words} | {piece.steps}" if piece.steps else words
+
+
+def shown_json(shown: Shown) -> dict[str, object]:
+    return {
+        "name": shown.name,
+        "dtype": shown.dtype.name if shown.dtype else None,
+        "shape": list(shown.shape),
+        "rule": str(shown.rule) if shown.rule else None,
+        "reason": shown.reason,
+        "pieces": [
+            {"names": list(p.names), "part": p.part, "here": p.here, "steps": p.steps} for p in shown.pieces
+        ],
+    }

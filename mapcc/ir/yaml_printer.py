@@ -1,0 +1,231 @@
+"""Rules to YAML, in the canonical form: the same rules come back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+
+from mapcc.ir import rules
+from mapcc.ir.expr import Config, Expr, Number, Quoted
+from mapcc.ir.patterns import NameAxis, Pattern
+from mapcc.ir.printer import (
+    INDENT,
+    print_condition,
+    print_expr,
+    print_name,
+    print_op,
+    print_shape,
+    print_term,
+)
+from mapcc.ir.values import STRUCTURAL_OPS
+
+Fields = list[tuple[str, str]]
+
+
+def print_yaml(mapping: rules.Mapping) -> str:
+    """The canonical YAML of a mapping, comments included."""
+    lines = list(_comments(mapping.trivia.before, ""))
+    if mapping.name is not None:
+        lines.append(_line(f"mapping: {_text(mapping.name)}", mapping.trivia.after))
+    if mapping.title is not None:
+        lines.append(f"title: {_text(mapping.title)}")
+    lines += _lets([s for s in mapping.body if isinstance(s, rules.Let)])
+    lines += _separators([s for s in mapping.body if isinstance(s, rules.Separator)])
+    for statement in mapping.body:
+        if isinstance(statement, rules.OutputDtype):
+            lines += _dtype(statement)
+    others = [s for s in mapping.body if not isinstance(s, rules.Let | rules.Separator | rules.OutputDtype)]
+    lines += ["rules:", *_body(others, "  ")] if others else ["rules: []"]
+    lines += _comments(mapping.tail, "")
+    while lines and not lines[0]:
+        lines.pop(0)
+    return "\n".join(lines) + "\n"
+
+
+def _text(text: str) -> str:
+    return json.dumps(text, ensure_ascii=not text.isprintable())
+
+
+def _comments(comments: Iterable[str], indent: str) -> list[str]:
+    return [indent + comment if comment else "" for comment in comments]
+
+
+def _line(line: str, comment: str) -> str:
+    return f"{line}  {comment}" if comment else line
+
+
+def _lets(lets: Sequence[rules.Let]) -> list[str]:
+    lines = ["let:"] if lets else []
+    for let in lets:
+        lines += _comments([c for c in let.trivia.before if c], "  ")
+        lines.append(_line(f"  {let.name}: {_expr(let.value)}", let.trivia.after))
+    return lines
+
+
+def _expr(expr: Expr) -> str:
+    if isinstance(expr, Number):
+        return print_expr(expr)
+    return _text(print_expr(expr)) if not isinstance(expr, Config) else print_expr(expr)
+
+
+def _separators(separators: Sequence[rules.Separator]) -> list[str]:
+    lines = ["separator:"] if separators else []
+    for separator in separators:
+        lines += _comments([c for c in separator.trivia.before if c], "  ")
+        lines.append(_line(f"  {separator.side}: {_text(separator.text)}", separator.trivia.after))
+    return lines
+
+
+def _dtype(statement: rules.OutputDtype) -> list[str]:
+    before = _comments(statement.trivia.before, "")
+    if not statement.keeps:
+        return [*before, _line(f"dtype: {statement.dtype}", statement.trivia.after)]
+    lines = [*before, _line("dtype:", statement.trivia.after), f"  to: {statement.dtype}", "  keep:"]
+    for keep in statement.keeps:
+        lines += _comments(keep.trivia.before, INDENT)
+        fields: Fields = [("dtype", keep.dtype)] if keep.dtype else []
+        fields.append(("keys", _names(keep.names)))
+        lines.append(_line(f"    - {_flow(fields)}", keep.trivia.after))
+    return [*lines, *_comments(statement.tail, INDENT)]
+
+
+def _flow(fields: Fields) -> str:
+    return "{" + ", ".join(f"{key}: {value}" for key, value in fields) + "}"
+
+
+def _names(names: Sequence[Pattern]) -> str:
+    texts = [_text(print_name(name)) for name in names]
+    return texts[0] if len(texts) == 1 else f"[{', '.join(texts)}]"
+
+
+def _body(body: Sequence[rules.Statement], indent: str) -> list[str]:
+    lines: list[str] = []
+    for statement in body:
+        lines += _comments(statement.trivia.before, indent)
+        lines += _statement(statement, indent)
+    return lines
+
+
+def _statement(statement: rules.Statement, indent: str) -> list[str]:
+    after = statement.trivia.after
+    match statement:
+        case rules.Block(left, right, body, modifiers):
+            fields = [("from", _text(print_name(left))), ("to", _text(print_name(right)))]
+            head = f"{indent}- scope: {_flow(fields + _modifiers(modifiers))}"
+            inner = _body(body, indent + INDENT) or [f"{indent}{INDENT}[]"]
+            tail = _comments(statement.tail, indent + INDENT)
+            return [_line(head, after), f"{indent}  rules:", *inner, *tail]
+        case rules.Default(body):
+            inner = _body(body, indent + INDENT) or [f"{indent}{INDENT}[]"]
+            tail = _comments(statement.tail, indent + INDENT)
+            return [_line(f"{indent}- default:", after), *inner, *tail]
+        case rules.Let() | rules.Separator() | rules.OutputDtype():
+            raise ValueError("in YAML, 'let', 'separator' and 'dtype' stand at the top of a file only")
+        case _:
+            kind, fields = _simple(statement)
+            return [_line(f"{indent}- {kind}: {_flow(fields)}", after)]
+
+
+def _modifiers(modifiers: rules.Modifiers) -> Fields:
+    fields: Fields = []
+    if modifiers.where:
+        texts = [_text(print_condition(condition)) for condition in modifiers.where]
+        fields.append(("where", texts[0] if len(texts) == 1 else f"[{', '.join(texts)}]"))
+    if modifiers.optional:
+        fields.append(("optional", "true"))
+    return fields
+
+
+def _simple(
+    statement: rules.Rule | rules.Use | rules.Keep | rules.Drop | rules.External | rules.Create,
+) -> tuple[str, Fields]:
+    match statement:
+        case rules.Rule():
+            kind, fields = _rule(statement)
+        case rules.Use(path, left, right, _):
+            kind, fields = "use", [("file", _text(path))]
+            if left.parts or right.parts:
+                fields += [("from", _text(print_name(left))), ("to", _text(print_name(right)))]
+        case rules.Keep(names, _):
+            kind, fields = "keep", [("keys", _names(names))]
+        case rules.Drop(names, because, _):
+            kind, fields = "drop", [("keys", _names(names)), ("because", _text(because))]
+        case rules.External(names, because, _):
+            kind, fields = "external", [("keys", _names(names)), ("because", _text(because))]
+        case rules.Create(names, shape, value, ops, _):
+            kind = "create"
+            fields = [("keys", _names(names)), ("shape", _text(print_shape(shape))), ("value", _expr(value))]
+            fields += [("cast", print_op(op).removeprefix("cast ")) for op in ops]
+    return kind, fields + _modifiers(statement.modifiers)
+
+
+def _rule(rule: rules.Rule) -> tuple[str, Fields]:
+    named = _named(rule)
+    if named is not None:
+        return named
+    terms = (*rule.left, *rule.right)
+    plain = all(isinstance(t, rules.Tensor) and t.shape is None and not t.ops for t in terms)
+    fields = [("from", _side(rule.left)), ("to", _side(rule.right))]
+    if rule.bijective:
+        fields.append(("bijective", "true"))
+    return ("rename" if plain else "rearrange"), fields
+
+
+def _side(terms: Sequence[rules.Term]) -> str:
+    texts = [_text(print_term(term)) for term in terms]
+    return texts[0] if len(texts) == 1 else f"[{', '.join(texts)}]"
+
+
+def _named(rule: rules.Rule) -> tuple[str, Fields] | None:
+    """The kind for a rule that is one named operation and nothing else."""
+    if len(rule.left) != 1 or rule.bijective:
+        return None
+    (term,) = rule.left
+    if not isinstance(term, rules.Tensor | rules.Bundle) or len(term.ops) != 1 or term.shape is not None:
+        return None
+    if not all(isinstance(t, rules.Tensor) and t.shape is None and not t.ops for t in rule.right):
+        return None
+    (op,) = term.ops
+    if op.name not in STRUCTURAL_OPS or any(key != "dim" for key, _ in op.options):
+        return None
+    if isinstance(term, rules.Bundle):
+        if any(member.shape is not None or member.ops for member in term.members):
+            return None
+        source = f"[{', '.join(_text(print_name(member.name)) for member in term.members)}]"
+    else:
+        source = _text(print_name(term.name))
+    fields = _operation_fields(op, source, rule)
+    if fields is None:
+        return None
+    kind = {"chunk": "split", "cat": "fuse"}.get(op.name, op.name)
+    return kind, fields + [(key, _argument(value)) for key, value in op.options]
+
+
+def _operation_fields(op: rules.Op, source: str, rule: rules.Rule) -> Fields | None:
+    into = "into" if op.name in ("chunk", "split", "unstack") else "to"
+    fields = [("from", source), (into, _side(rule.right))]
+    match op.name, op.arguments:
+        case "chunk", (Number(count),) if count == _count(rule.right):
+            return fields
+        case "split", (tuple() as sizes,):
+            return [*fields, ("sizes", _argument(sizes))]
+        case "permute", arguments if arguments:
+            return [*fields, ("dims", f"[{', '.join(_argument(a) for a in arguments)}]")]
+        case ("cat" | "stack" | "unstack" | "transpose"), ():
+            return fields
+        case _:
+            return None
+
+
+def _count(right: Sequence[rules.Term]) -> int:
+    if len(right) == 1 and isinstance(right[0], rules.Tensor):
+        labels = [part.labels for part in right[0].name.parts if isinstance(part, NameAxis)]
+        if len(labels) == 1 and labels[0]:
+            return len(labels[0])
+    return len(right)
+
+
+def _argument(argument: rules.Argument) -> str:
+    if isinstance(argument, tuple):
+        return f"[{', '.join(_argument(item) for item in argument)}]"
+    return _text(argument.text) if isinstance(argument, Quoted) else _expr(argument)

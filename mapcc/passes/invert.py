@@ -1,0 +1,239 @@
+"""The inverse as a mapping: written by reversing each statement, proven against the moves.
+
+A textual inversion can go wrong silently: patterns of the right side may overlap, ``exists`` would
+ask the wrong side. So the text is bound backwards, and printed only if its moves are the
+original's, reversed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from mapcc.diagnostics.fold import fold
+from mapcc.diagnostics.model import Diagnostic, Diagnostics
+from mapcc.errors import MappingError
+from mapcc.ir import rules
+from mapcc.ir.bound import BoundMapping, Instance, Move
+from mapcc.ir.expr import Count, leaves
+from mapcc.ir.patterns import Pattern
+from mapcc.ir.printer import print_mapping
+from mapcc.ir.program import Scope
+from mapcc.passes.check import Setting, bind
+from mapcc.passes.moves import join_neighbours, simplify_dims
+from mapcc.passes.reverse import Reverser
+from mapcc.passes.verdict import Kind, verdicts
+from mapcc.syntax.load import Loader
+from mapcc.syntax.parser import parse
+from mapcc.text import Source
+
+# source name, target name, and where the elements lie
+Pair = tuple[str, str]
+Places = dict[Pair, tuple[tuple[int, int, tuple[tuple[int, int, int], ...]], ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Inverted:
+    """An inverse.
+
+    Attributes:
+        mapping: the inverse; ``text`` is how it prints.
+        warnings: what does not come back (``MC702``).
+        proven: its moves were compared with the original's.
+    """
+
+    mapping: rules.Mapping
+    text: str
+    warnings: tuple[Diagnostic, ...]
+    proven: bool
+
+
+def invert_text(mapping: rules.Mapping, path: Path, loader: Loader) -> Inverted:
+    """The inverse by its text alone; conditions that ask the source are refused.
+
+    Raises:
+        MappingError: a statement has no inverse.
+    """
+    reverser = Reverser(scope=_scope_of(mapping))
+    inverse = reverser.mapping(_inlined(mapping, path, loader))
+    _raise_faults(reverser)
+    return Inverted(inverse, print_mapping(inverse), _warnings(reverser, ()), False)
+
+
+def invert_bound(
+    mapping: rules.Mapping,
+    path: Path,
+    bound: BoundMapping,
+    loader: Loader,
+    settings: Mapping[str, Setting] | None = None,
+) -> Inverted:
+    """The inverse of a bound mapping, proven.
+
+    Raises:
+        MappingError: a statement has no inverse, or the text means something else when bound.
+    """
+    assert bound.target is not None
+    reverser = Reverser(
+        proven=True,
+        dtypes=_source_dtypes(bound),
+        counts=_counts(bound),
+        scope=_scope_of(mapping, settings or {}),
+    )
+    inverse = reverser.mapping(_inlined(mapping, path, loader))
+    _raise_faults(reverser)
+    text = print_mapping(inverse)
+    _prove(text, path, bound, settings or {})
+    return Inverted(inverse, text, _warnings(reverser, _losses(bound)), True)
+
+
+def _scope_of(mapping: rules.Mapping, settings: Mapping[str, Setting] | None = None) -> Scope:
+    from mapcc.ir.program import LetValue
+
+    scope = Scope(overrides=settings or {})
+    for statement in mapping.body:
+        if isinstance(statement, rules.Let):
+            scope.lets[statement.name] = LetValue(statement.value, statement.span, scope)
+    return scope
+
+
+def _raise_faults(reverser: Reverser) -> None:
+    if reverser.faults:
+        raise MappingError(
+            Diagnostic("MC701", f"the rule has no inverse: {fault}", fault.span) for fault in reverser.faults
+        )
+
+
+def _warnings(reverser: Reverser, losses: Iterable[Diagnostic]) -> tuple[Diagnostic, ...]:
+    own = (Diagnostic("MC702", message, span) for message, span in reverser.warnings)
+    return (*own, *losses)
+
+
+def _losses(bound: BoundMapping) -> list[Diagnostic]:
+    out: list[Diagnostic] = []
+    results = verdicts(bound)
+    for equation in bound.program.equations:
+        result = results[equation.number]
+        if result.kind is Kind.LOSSY:
+            diagnostic = Diagnostic("MC702", "; ".join(result.reasons), equation.span)
+            if diagnostic not in out:
+                out.append(diagnostic)
+    return out
+
+
+# --- used files, types and counts
+
+
+def _inlined(mapping: rules.Mapping, path: Path, loader: Loader) -> rules.Mapping:
+    """Used files as blocks: their inverse is no file of its own."""
+
+    def body(statements: Iterable[rules.Statement], at: Path, chain: tuple[Path, ...]) -> tuple[rules.Statement, ...]:
+        out: list[rules.Statement] = []
+        for statement in statements:
+            match statement:
+                case rules.Use(_, left, right, modifiers):
+                    opened = loader.used(statement, at, chain)
+                    if opened is None:
+                        continue
+                    inner = body(opened[1].body, opened[0], (*chain, opened[0]))
+                    lets = tuple(s for s in inner if isinstance(s, rules.Let))
+                    rest = tuple(s for s in inner if not isinstance(s, rules.Let))
+                    out += lets
+                    out.append(
+                        rules.Block(left, right, rest, modifiers, span=statement.span, trivia=statement.trivia)
+                    )
+                case rules.Block() | rules.Default():
+                    out.append(replace(statement, body=body(statement.body, at, chain)))
+                case _:
+                    out.append(statement)
+        return tuple(out)
+
+    found = loader.found
+    before = len(found)
+    inlined = replace(mapping, body=body(mapping.body, path, (path,)))
+    if len(found) > before:
+        raise MappingError(list(found)[before:])
+    return inlined
+
+
+def _source_dtypes(bound: BoundMapping) -> dict[int, str]:
+    """The one floating-point type of the source (under 0), and of each rule's tensors."""
+    out: dict[int, str] = {}
+    overall = {
+        spec.dtype.short for spec in bound.source.tensors.values() if spec.dtype and spec.dtype.kind == "float"
+    }
+    if len(overall) == 1:
+        out[0] = overall.pop()
+    kinds: dict[int, set[str]] = {}
+    for instance in bound.instances:
+        for operand in instance.sources:
+            for name in operand:
+                dtype = bound.source.tensors[name].dtype
+                if dtype is not None:
+                    kinds.setdefault(id(instance.equation.statement), set()).add(dtype.short)
+    out.update((statement, found.pop()) for statement, found in kinds.items() if len(found) == 1)
+    return out
+
+
+def _counts(bound: BoundMapping) -> dict[Pattern, int]:
+    """What ``count(P)`` was, where it was the same number for every instance."""
+    from mapcc.passes.paths import PathIndex
+
+    index = PathIndex(bound.source.tensors, bound.program.separators[0])
+    out: dict[Pattern, int] = {}
+    for equation in bound.program.equations:
+        for condition in equation.conditions:
+            if not isinstance(condition, rules.Compare):
+                continue
+            for leaf in (leaf for operand in condition.operands for leaf in leaves(operand)):
+                if isinstance(leaf, Count) and not equation.prefix.parts:
+                    out[leaf.pattern] = index.count(equation.prefix, leaf.pattern, {})
+    return out
+
+
+# --- the proof
+
+
+def _prove(text: str, path: Path, bound: BoundMapping, settings: Mapping[str, Setting]) -> None:
+    assert bound.target is not None
+    found = Diagnostics()
+    parsed = parse(Source(f"inverse of {path.name}", text), found)
+    backwards = bind(parsed, path, bound.target, bound.source, settings, found) if not found.errors else None
+    problems = [d for d in found if d.exit_code and d.code != "MC409"]
+    if problems or backwards is None:
+        notes = tuple(f"{d.code}: {d.message}" + (f" ({d.names[0]})" if d.names else "") for d in problems[:8])
+        raise MappingError(
+            [
+                Diagnostic(
+                    "MC701",
+                    "the inverse, written as a mapping, does not bind",
+                    notes=notes,
+                    help="rules whose right sides overlap, or that drop pieces, have no textual inverse",
+                )
+            ]
+        )
+    forward, reverse = places(bound.instances, swap=False), places(backwards.instances, swap=True)
+    wrong = sorted({pair[0] for pair, where in reverse.items() if forward.get(pair) != where})
+    if wrong:
+        message = "the inverse, written as a mapping, moves elements elsewhere"
+        raise MappingError([Diagnostic("MC701", message, names=tuple(fold(wrong)))])
+
+
+def places(instances: Iterable[Instance], swap: bool) -> Places:
+    """Where the elements of each pair of tensors lie, in one canonical form."""
+    moves: dict[Pair, list[Move]] = {}
+    for instance in instances:
+        for move in instance.layout.moves:
+            operand = instance.sources[move.source]
+            if not operand:
+                continue
+            a, b = operand[-1], instance.targets[move.target]
+            dims, at, to = move.dims, move.source_offset, move.target_offset
+            if swap:
+                a, b, at, to = b, a, to, at
+                dims = simplify_dims((size, y, x) for size, x, y in dims)
+            moves.setdefault((a, b), []).append(Move(0, at, 0, to, dims))
+    return {
+        pair: tuple((m.source_offset, m.target_offset, m.dims) for m in join_neighbours(found))
+        for pair, found in moves.items()
+    }

@@ -1,0 +1,319 @@
+"""A mapping read from right to left: every statement's own inverse, where it has one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from mapcc.diagnostics.model import Diagnostics
+from mapcc.ir import rules
+from mapcc.ir.expr import Binary, Config, Count, Expr, Name, Negative, Number
+from mapcc.ir.patterns import Index, Part, Pattern, Regex, walk
+from mapcc.ir.program import Scope
+from mapcc.ir.values import STRUCTURAL_OPS
+from mapcc.passes.segments import name_axes
+from mapcc.passes.sugar import lower_sugar
+from mapcc.text import Span
+
+_OTHER = {"source": "target", "target": "source"}
+
+
+class NoInverse(Exception):
+    """Why a statement has none."""
+
+    def __init__(self, message: str, span: Span | None) -> None:
+        super().__init__(message)
+        self.span = span
+
+
+@dataclass(slots=True)
+class Reverser:
+    """Reverses statements; what cannot be reversed is gathered in ``faults``.
+
+    Attributes:
+        proven: key sets will prove the result, so that ``exists`` may be left out.
+        dtypes: the types that casts are undone to, by statement; empty without key sets.
+        counts: what ``count(P)`` was in the bound mapping, where it was one number.
+    """
+
+    proven: bool = False
+    dtypes: dict[int, str] = field(default_factory=dict)
+    counts: dict[Pattern, int] = field(default_factory=dict)
+    scope: Scope = field(default_factory=Scope)
+    faults: list[NoInverse] = field(default_factory=list)
+    warnings: list[tuple[str, Span | None]] = field(default_factory=list)
+
+    def mapping(self, mapping: rules.Mapping) -> rules.Mapping:
+        name = mapping.name
+        if name is not None:
+            name = name.removesuffix("_inverse") if name.endswith("_inverse") else f"{name}_inverse"
+        body = self.body(mapping.body)
+        return replace(mapping, name=name, title=_title(mapping.title), body=body)
+
+    def body(self, body: Sequence[rules.Statement]) -> tuple[rules.Statement, ...]:
+        out: list[rules.Statement] = []
+        for statement in body:
+            try:
+                out += self._statement(statement)
+            except NoInverse as fault:
+                self.faults.append(NoInverse(str(fault), fault.span or statement.span))
+        return tuple(out)
+
+    def _statement(self, statement: rules.Statement) -> list[rules.Statement]:
+        match statement:
+            case rules.Rule():
+                return self._rule(statement)
+            case rules.Block(left, right, body, modifiers):
+                inner = self.body(body)
+                return [
+                    replace(
+                        statement, left=right, right=left, body=inner, modifiers=self._modifiers(modifiers)
+                    )
+                ]
+            case rules.Default(body):
+                return [replace(statement, body=self.body(body))]
+            case rules.Let(_, value):
+                return [replace(statement, value=self._expr(value))]
+            case rules.Separator(side, _):
+                return [replace(statement, side=_OTHER[side])]
+            case rules.Keep():
+                return [replace(statement, modifiers=self._modifiers(statement.modifiers))]
+            case rules.Drop(names, because, modifiers):
+                return [
+                    rules.External(
+                        names,
+                        because,
+                        self._modifiers(modifiers),
+                        span=statement.span,
+                        trivia=statement.trivia,
+                    )
+                ]
+            case rules.External(names, because, modifiers):
+                return [
+                    rules.Drop(
+                        names,
+                        because,
+                        self._modifiers(modifiers),
+                        span=statement.span,
+                        trivia=statement.trivia,
+                    )
+                ]
+            case rules.Create(names, _, _, _, modifiers):
+                because = "created by the forward mapping"
+                return [
+                    rules.Drop(
+                        names,
+                        because,
+                        self._modifiers(modifiers),
+                        span=statement.span,
+                        trivia=statement.trivia,
+                    )
+                ]
+            case rules.OutputDtype():
+                return self._output_dtype(statement)
+            case rules.Use():
+                raise NoInverse("a used file is inverted with its own command", statement.span)
+
+    def _output_dtype(self, statement: rules.OutputDtype) -> list[rules.Statement]:
+        dtype = self.dtypes.get(0)
+        if dtype is None:
+            self.warnings.append(("the types of the source are not restored", statement.span))
+            return []
+        return [rules.OutputDtype(dtype, span=statement.span, trivia=statement.trivia)]
+
+    # --- rules
+
+    def _rule(self, rule: rules.Rule) -> list[rules.Statement]:
+        modifiers = self._modifiers(rule.modifiers)
+        named = self._named(rule)
+        if named is not None:
+            return [replace(rule, left=named[0], right=named[1], modifiers=modifiers)]
+        if any(op.name in STRUCTURAL_OPS for term in rule.left for op in _ops(term)):
+            rule = self._with_axes(rule)
+            modifiers = self._modifiers(rule.modifiers)
+        left, right, copies = self._sides(rule)
+        regexes = {p.name: p for t in rule.left for n in _names(t) for p in walk(n.parts) if isinstance(p, Regex)}
+        left = tuple(_with_regexes(term, regexes) for term in left)
+        reversed_rule = replace(rule, left=left, right=right, modifiers=modifiers)
+        return [reversed_rule, *copies]
+
+    def _with_axes(self, rule: rules.Rule) -> rules.Rule:
+        """A named operation that no other one undoes, as axes."""
+        lowered = lower_sugar(list(rule.left), list(rule.right), self.scope, Diagnostics())
+        if lowered is None:
+            raise NoInverse("its operation does not fit its tensors", rule.span)
+        left, right, conditions = lowered
+        where = replace(rule.modifiers, where=rule.modifiers.where + conditions)
+        return replace(rule, left=tuple(left), right=tuple(right), modifiers=where)
+
+    def _sides(
+        self, rule: rules.Rule
+    ) -> tuple[tuple[rules.Term, ...], tuple[rules.Term, ...], list[rules.Statement]]:
+        right = tuple(self._new_right(term) for term in rule.left)
+        left: list[rules.Term] = []
+        copies: list[rules.Statement] = []
+        seen: set[object] = set()
+        for term in rule.right:
+            if isinstance(term, rules.Dropped):
+                raise NoInverse(f"the piece that is dropped ({term.because}) is lost", term.span)
+            assert isinstance(term, rules.Tensor)
+            key = (term.shape, tuple(axis.atom for axis in name_axes(term.name)))
+            if len(rule.left) == 1 and key in seen:
+                copies.append(
+                    rules.Drop((term.name,), "a copy", self._modifiers(rule.modifiers), span=rule.span)
+                )
+                continue
+            seen.add(key)
+            left.append(self._new_left(term, rule))
+        return tuple(left), right, copies
+
+    def _new_right(self, term: rules.Term) -> rules.Term:
+        match term:
+            case rules.Created(shape, _):
+                return rules.Dropped(shape, "created by the forward mapping", span=term.span)
+            case rules.Bundle():
+                raise NoInverse(f"{term.ops[0].name} cannot be undone", term.span)
+            case rules.Tensor():
+                return replace(term, ops=())
+            case _:
+                return term
+
+    def _new_left(self, term: rules.Tensor, rule: rules.Rule) -> rules.Tensor:
+        ops = [op for t in rule.left if isinstance(t, rules.Tensor) for op in t.ops]
+        if ops and len(rule.left) > 1 and any(t.ops != _ops(rule.left[0]) for t in rule.left if isinstance(t, rules.Tensor)):
+            raise NoInverse("its sources have different operations", rule.span)
+        first = _ops(rule.left[0])
+        undone = [self._undo(op, rule) for op in reversed((*first, *term.ops))]
+        return replace(term, ops=tuple(op for op in undone if op is not None))
+
+    def _undo(self, op: rules.Op, rule: rules.Rule) -> rules.Op | None:
+        match op.name:
+            case "add":
+                return replace(op, arguments=(_negated(op.arguments[0]),))
+            case "scale":
+                argument = op.arguments[0]
+                if isinstance(argument, tuple):
+                    raise NoInverse("scale has a list", op.span)
+                return replace(op, arguments=(Binary("/", Number(1), argument),))
+            case "cast":
+                dtype = self.dtypes.get(id(rule))
+                if dtype is None:
+                    self.warnings.append(("the type before a cast is not restored", op.span))
+                    return None
+                return replace(op, arguments=(Name(dtype),))
+            case _:
+                raise NoInverse(f"{op.name} cannot be undone", op.span)
+
+    def _named(self, rule: rules.Rule) -> tuple[tuple[rules.Term, ...], tuple[rules.Term, ...]] | None:
+        """Named operations that another one undoes."""
+        if len(rule.left) != 1 or not isinstance(rule.left[0], rules.Tensor | rules.Bundle):
+            return None
+        (term,) = rule.left
+        if len(term.ops) != 1:
+            return None
+        (op,) = term.ops
+        tensors = [t for t in rule.right if isinstance(t, rules.Tensor)]
+        match op.name:
+            case "transpose":
+                other = op
+            case "permute":
+                order = [a.value for a in op.arguments if isinstance(a, Number)]
+                inverse = [Number(order.index(k)) for k in range(len(order))]
+                other = replace(op, arguments=tuple(inverse))
+            case "stack":
+                other = replace(op, name="unstack")
+            case "unstack":
+                other = replace(op, name="stack")
+            case "chunk" | "split":
+                other = replace(op, name="cat", arguments=())
+            case _:
+                return None
+        new_right: tuple[rules.Term, ...] = (
+            (replace(term, ops=()),) if isinstance(term, rules.Tensor) else term.members
+        )
+        bare = tuple(replace(t, ops=()) for t in tensors)
+        new_left: rules.Term = replace(bare[0], ops=(other,)) if len(bare) == 1 else rules.Bundle(bare, None, (other,))
+        return (new_left,), new_right
+
+    # --- conditions
+
+    def _modifiers(self, modifiers: rules.Modifiers) -> rules.Modifiers:
+        where = [c for condition in modifiers.where if (c := self._condition(condition)) is not None]
+        return rules.Modifiers(modifiers.optional, tuple(where))
+
+    def _condition(self, condition: rules.Condition) -> rules.Condition | None:
+        match condition:
+            case rules.Exists():
+                if not self.proven:
+                    raise NoInverse(
+                        "'exists' asks the source, which the inverse does not have: give both key sets",
+                        condition.span,
+                    )
+                return None
+            case rules.InRange(index, low, high):
+                return replace(condition, index=self._expr(index), low=self._expr(low), high=self._expr(high))
+            case rules.Compare(operands, _):
+                return replace(condition, operands=tuple(self._expr(o) for o in operands))
+
+    def _expr(self, expr: Expr) -> Expr:
+        match expr:
+            case Config(side, path):
+                return Config(_OTHER[side], path, expr.span)
+            case Binary(op, left, right):
+                return Binary(op, self._expr(left), self._expr(right))
+            case Negative(operand):
+                return Negative(self._expr(operand))
+            case Count(pattern):
+                if pattern not in self.counts:
+                    raise NoInverse(
+                        "'count' asks the source, which the inverse does not have: give both key sets",
+                        expr.span,
+                    )
+                return Number(self.counts[pattern])
+            case _:
+                return expr
+
+
+def _title(title: str | None) -> str | None:
+    if title is None or title.count(" -> ") != 1:
+        return title
+    head, colon, sides = title.rpartition(": ")
+    a, b = sides.split(" -> ")
+    return f"{head}{colon}{b} -> {a}"
+
+
+def _negated(argument: rules.Argument) -> rules.Argument:
+    match argument:
+        case tuple():
+            return argument
+        case Negative(operand):
+            return operand
+        case _:
+            return Negative(argument)
+
+
+def _ops(term: rules.Term) -> tuple[rules.Op, ...]:
+    return term.ops if isinstance(term, rules.Tensor | rules.Bundle) else ()
+
+
+def _names(term: rules.Term) -> Sequence[Pattern]:
+    match term:
+        case rules.Tensor(name):
+            return (name,)
+        case rules.Bundle(members):
+            return [member.name for member in members]
+        case _:
+            return ()
+
+
+def _with_regexes(term: rules.Term, regexes: dict[str, Regex]) -> rules.Term:
+    """``{x}`` that stood for ``{x:/re/}`` on the other side is the pattern now."""
+    if not regexes or not isinstance(term, rules.Tensor):
+        return term
+    parts: list[Part] = []
+    for part in term.name.parts:
+        if isinstance(part, Index) and isinstance(part.expr, Name) and part.expr.name in regexes:
+            parts.append(regexes[part.expr.name])
+        else:
+            parts.append(part)
+    return replace(term, name=Pattern(tuple(parts), term.name.span))
