@@ -126,7 +126,9 @@ def check(
 def convert(
     mapping: MappingFile,
     source: Source,
-    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="A directory that does not exist yet.")],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", metavar="DIR", help="A directory that does not exist yet.")
+    ],
     target: Target = None,
     max_shard_size: Annotated[
         str, typer.Option("--max-shard-size", metavar="SIZE", help="Of one file: 5GB, 500MB.")
@@ -168,7 +170,9 @@ def _size(text: str) -> int:
     return size
 
 
-@app.command("emit-config", epilog="Example: mapcc emit-config hunyuan.mapcc --source keys.json --format fastvideo")
+@app.command(
+    "emit-config", epilog="Example: mapcc emit-config hunyuan.mapcc --source keys.json --format fastvideo"
+)
 def emit_config(
     mapping: MappingFile,
     source: Source,
@@ -191,7 +195,9 @@ def emit_config(
 @app.command(epilog="Example: mapcc keys model.safetensors > model.keys.json")
 def keys(
     source: Annotated[str, typer.Argument(metavar="SRC", help=KEYS_HELP)],
-    out: Annotated[Optional[Path], typer.Option("--out", "-o", metavar="FILE", help="Not to the screen.")] = None,  # noqa: UP045
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", metavar="FILE", help="Not to the screen.")
+    ] = None,
 ) -> None:
     """Write the names, types and shapes of a checkpoint or model; only headers are read."""
     from mapcc import api
@@ -278,7 +284,13 @@ def show(
         if not filter or fnmatchcase(s.name, filter) or filter in s.name
     ]
     if not shown:
-        fail([Diagnostic("MC007", f"no {side.value} tensor matches {filter!r}", help="a part of a name, or a glob")])
+        fail(
+            [
+                Diagnostic(
+                    "MC007", f"no {side.value} tensor matches {filter!r}", help="a part of a name, or a glob"
+                )
+            ]
+        )
     if format is ReportFormat.json:
         say(json.dumps([shown_json(s) for s in shown], indent=1))
         return

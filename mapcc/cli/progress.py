@@ -38,7 +38,13 @@ def _bar(stream: TextIO) -> Iterator[Progress]:
     )
     from rich.progress import Progress as Bar
 
-    columns = (TextColumn("convert"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+    columns = (
+        TextColumn("convert"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
     with Bar(*columns, console=Console(file=stream)) as bar:
         task = bar.add_task("convert", total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)

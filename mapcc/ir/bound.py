@@ -26,7 +26,7 @@ class Move(NamedTuple):
     dims: tuple[tuple[int, int, int], ...]
 
     @property
-    def count(self) -> int:
+    def numel(self) -> int:
         n = 1
         for size, _, _ in self.dims:
             n *= size

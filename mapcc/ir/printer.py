@@ -15,8 +15,10 @@ INDENT = "    "
 
 _PLAIN = re.compile(r"(?:[A-Za-z0-9_.\/]|-(?!>))+")
 KEYWORDS = frozenset(
-    "mapping let separator use keep drop external create default dtype source target under because"
-    " optional where in not exists count".split()
+    (
+        *("mapping", "let", "separator", "use", "keep", "drop", "external", "create", "default", "dtype"),
+        *("source", "target", "under", "because", "optional", "where", "in", "not", "exists", "count"),
+    )
 )
 _PRECEDENCE = {"+": 1, "-": 1, "*": 2, "/": 2, "//": 2, "%": 2, "**": 4}
 
@@ -158,11 +160,14 @@ def print_term(term: rules.Term) -> str:
         case rules.Created(shape, value):
             return f"create : {print_shape(shape)} = {print_expr(value)}"
         case rules.Tensor(name, shape, ops):
-            text = print_name(name)
+            return print_name(name) + _shape_and_ops(shape, ops)
         case rules.Bundle(members, shape, ops):
-            text = f"({', '.join(print_term(member) for member in members)})"
-    if term.shape is not None:
-        text += f" : {print_shape(term.shape)}"
+            inner = ", ".join(print_term(member) for member in members)
+            return f"({inner})" + _shape_and_ops(shape, ops)
+
+
+def _shape_and_ops(shape: axes.Shape | None, ops: Sequence[rules.Op]) -> str:
+    text = "" if shape is None else f" : {print_shape(shape)}"
     return text + "".join(f" | {print_op(op)}" for op in ops)
 
 
@@ -272,9 +277,7 @@ def _statement(statement: rules.Statement, indent: str, width: int) -> list[str]
             head = _joined(f"{indent}{print_name(left)} -> {print_name(right)}", modifiers) + " {"
             return _braces(head, _body(body, indent + INDENT), statement.tail, after, indent)
         case rules.Default(body):
-            return _braces(
-                f"{indent}default {{", _body(body, indent + INDENT), statement.tail, after, indent
-            )
+            return _braces(f"{indent}default {{", _body(body, indent + INDENT), statement.tail, after, indent)
         case rules.OutputDtype(dtype, keeps):
             if not keeps:
                 return [_with_comment(f"{indent}dtype {dtype}", after)]
@@ -309,9 +312,7 @@ def _simple(
         case rules.Separator(side, text):
             return f"separator {side} {quote(text)}"
         case rules.Use(path, left, right, modifiers):
-            under = (
-                f" under {print_name(left)} -> {print_name(right)}" if left.parts or right.parts else ""
-            )
+            under = f" under {print_name(left)} -> {print_name(right)}" if left.parts or right.parts else ""
             return _joined(f"use {quote(path)}{under}", modifiers)
         case rules.Keep(names, modifiers):
             return _joined(f"keep {_names(names)}", modifiers)

@@ -85,5 +85,5 @@ def cast_loses(source: Dtype, target: Dtype) -> str:
 _WIDENINGS = {
     ("F16", "F32"), ("F16", "F64"), ("BF16", "F32"), ("BF16", "F64"), ("F32", "F64"),
     *((f8, wide) for f8 in ("F8_E4M3", "F8_E5M2") for wide in ("BF16", "F16", "F32", "F64")),
-    *((f"{sign}{a}", f"{sign}{b}") for sign in "IU" for a, b in ((8, 16), (8, 32), (8, 64), (16, 32), (16, 64), (32, 64))),
+    *((f"{sign}{a}", f"{sign}{b}") for sign in "IU" for a in (8, 16, 32) for b in (16, 32, 64) if a < b),
 }  # fmt: skip

@@ -139,24 +139,30 @@ def _modifiers(modifiers: rules.Modifiers) -> Fields:
 def _simple(
     statement: rules.Rule | rules.Use | rules.Keep | rules.Drop | rules.External | rules.Create,
 ) -> tuple[str, Fields]:
+    kind, fields = _kind(statement)
+    return kind, fields + _modifiers(statement.modifiers)
+
+
+def _kind(
+    statement: rules.Rule | rules.Use | rules.Keep | rules.Drop | rules.External | rules.Create,
+) -> tuple[str, Fields]:
     match statement:
         case rules.Rule():
-            kind, fields = _rule(statement)
+            return _rule(statement)
         case rules.Use(path, left, right, _):
-            kind, fields = "use", [("file", _text(path))]
+            fields = [("file", _text(path))]
             if left.parts or right.parts:
                 fields += [("from", _text(print_name(left))), ("to", _text(print_name(right)))]
+            return "use", fields
         case rules.Keep(names, _):
-            kind, fields = "keep", [("keys", _names(names))]
+            return "keep", [("keys", _names(names))]
         case rules.Drop(names, because, _):
-            kind, fields = "drop", [("keys", _names(names)), ("because", _text(because))]
+            return "drop", [("keys", _names(names)), ("because", _text(because))]
         case rules.External(names, because, _):
-            kind, fields = "external", [("keys", _names(names)), ("because", _text(because))]
+            return "external", [("keys", _names(names)), ("because", _text(because))]
         case rules.Create(names, shape, value, ops, _):
-            kind = "create"
             fields = [("keys", _names(names)), ("shape", _text(print_shape(shape))), ("value", _expr(value))]
-            fields += [("cast", print_op(op).removeprefix("cast ")) for op in ops]
-    return kind, fields + _modifiers(statement.modifiers)
+            return "create", fields + [("cast", print_op(op).removeprefix("cast ")) for op in ops]
 
 
 def _rule(rule: rules.Rule) -> tuple[str, Fields]:
@@ -211,7 +217,7 @@ def _operation_fields(op: rules.Op, source: str, rule: rules.Rule) -> Fields | N
             return [*fields, ("sizes", _argument(sizes))]
         case "permute", arguments if arguments:
             return [*fields, ("dims", f"[{', '.join(_argument(a) for a in arguments)}]")]
-        case ("cat" | "stack" | "unstack" | "transpose"), ():
+        case (("cat" | "stack" | "unstack" | "transpose"), ()):
             return fields
         case _:
             return None

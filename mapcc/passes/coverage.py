@@ -8,13 +8,13 @@ from itertools import product
 from mapcc.diagnostics.fold import fold
 from mapcc.diagnostics.model import Label
 from mapcc.diagnostics.suggest import Suggester
-from mapcc.ir.bound import Instance, Layout, Move
+from mapcc.ir.bound import Instance
 from mapcc.ir.expr import Unevaluable
 from mapcc.ir.patterns import Pattern
 from mapcc.ir.printer import print_name
 from mapcc.ir.program import Equation, Listed
 from mapcc.passes import layout as laying
-from mapcc.passes.bind import ABSENT, Binder
+from mapcc.passes.binder import Binder
 from mapcc.passes.indices import NotOneToOne, domain_conditions
 from mapcc.passes.match import Trie
 from mapcc.passes.resolve import Values
@@ -109,7 +109,7 @@ def _created_keys(binder: Binder, equation: Equation) -> Iterator[tuple[int | st
     """The values for which a tensor is created: from the target's names, or from domains."""
     (target,) = equation.targets
     assert target.name is not None
-    resolver = binder._resolver_of_create(equation)
+    resolver = binder.resolver(equation)
     if binder.target is not None:
         trie = Trie(equation.separators[1])
         for variant in variants(target.name, equation.separators[1]):
@@ -141,10 +141,10 @@ def _created_keys(binder: Binder, equation: Equation) -> Iterator[tuple[int | st
 
 
 def _created(binder: Binder, equation: Equation, key: tuple[int | str, ...]) -> Instance | None:
-    resolver = binder._resolver_of_create(equation)
+    resolver = binder.resolver(equation)
     values: Values = dict(zip(equation.variables, key, strict=True))
     lookup = resolver.lookup(values, defined=False)
-    name = binder._writer(equation, 0).write(key, (), lambda word: resolver.parameter(word, values))
+    name = binder.writer(equation, 0).write(key, (), lambda word: resolver.parameter(word, values))
     spec = binder.target.tensors.get(name) if binder.target else None
     rank = len(spec.shape) if spec else None
     state = laying.start(equation, ((),), {}, lookup, rest_from=rank)
@@ -156,7 +156,12 @@ def _created(binder: Binder, equation: Equation, key: tuple[int | str, ...]) -> 
     result = state if isinstance(state, laying.Problem) else laying.finish(state)
     if isinstance(result, laying.Problem):
         binder.findings.add(
-            result.code, result.message, result.span or equation.span, name, notes=result.notes, help=result.help
+            result.code,
+            result.message,
+            result.span or equation.span,
+            name,
+            notes=result.notes,
+            help=result.help,
         )
         binder.excused_targets.add(name)
         return None
@@ -172,7 +177,7 @@ def _external(binder: Binder) -> None:
     trie = Trie(binder.program.separators[1])
     counts = {id(listed): 0 for listed in binder.program.externals}
     for listed in binder.program.externals:
-        resolver = binder._listed_resolver(listed)
+        resolver = binder.listed_resolver(listed)
         for pattern in listed.names:
             for variant in variants(pattern, listed.separator):
                 trie.add((listed, resolver), variant)
@@ -327,5 +332,3 @@ def _shape_hint(ours: Shape, theirs: Shape) -> str:
     if product_ours == product_theirs:
         return "as many elements, in other dimensions: say with axes how they are joined or split"
     return ""
-
-

@@ -105,13 +105,13 @@ def part_of(shape: tuple[int, ...], move: Move, target: bool) -> str:
     offset = move.target_offset if target else move.source_offset
     dims = [(size, to if target else at) for size, at, to in move.dims]
     is_run = is_row_major([d for d in dims if d[0] != 1])
-    if is_run and move.count == prod(shape):
+    if is_run and move.numel == prod(shape):
         return ""
     row = prod(shape[1:])
-    if is_run and shape and row and offset % row == 0 and move.count % row == 0:
-        return f"rows {offset // row}:{(offset + move.count) // row}"
+    if is_run and shape and row and offset % row == 0 and move.numel % row == 0:
+        return f"rows {offset // row}:{(offset + move.numel) // row}"
     if is_run:
-        return f"elements {offset}:{offset + move.count}"
+        return f"elements {offset}:{offset + move.numel}"
     steps = ", ".join(f"{size} by {stride}" for size, stride in dims)
     return f"strided ({steps})" + (f" from {offset}" if offset else "")
 

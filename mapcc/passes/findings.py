@@ -51,7 +51,8 @@ class Findings:
     def flush(self) -> None:
         for key, entry in self.entries.items():
             code, message, _, span, _ = key
-            assert isinstance(code, str) and isinstance(message, str)
+            assert isinstance(code, str)
+            assert isinstance(message, str)
             assert span is None or isinstance(span, Span)
             self.found.add(
                 Diagnostic(

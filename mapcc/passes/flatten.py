@@ -177,6 +177,9 @@ class _Flattener:
 
     def _sides_are_sound(self, rule: rules.Rule) -> bool:
         sound = True
+        if all(isinstance(term, rules.Created) for term in rule.left):
+            self._fault("MC101", "no tensor stands on the left", rule.span, "create NAME : axes = 0")
+            sound = False
         for term in rule.left:
             if isinstance(term, rules.Dropped):
                 self._fault("MC101", "'drop' stands on the right: it says where elements go", term.span)
@@ -274,18 +277,28 @@ class _Flattener:
             case rules.Created(shape, value):
                 return Unit((), shape, term.span, fill=value)
             case rules.Tensor(name, shape, ops):
-                names: tuple[Pattern, ...] = (name,)
+                return self._computed((name,), shape, ops, term.span, context)
             case rules.Bundle(members, shape, ops):
-                names = tuple(member.name for member in members)
                 if any(member.ops or member.shape is not None for member in members):
                     self._fault(
                         "MC501", "shapes and operations stand behind the closing parenthesis", term.span
                     )
                     return None
+                names = tuple(member.name for member in members)
+                return self._computed(names, shape, ops, term.span, context)
             case rules.Dropped():
                 return None
-        steps = evaluate_steps(ops, len(names), context.scope, term.span, self.found)
-        return None if steps is None else Unit(names, _shape(shape), term.span, steps)
+
+    def _computed(
+        self,
+        names: tuple[Pattern, ...],
+        shape: Shape | None,
+        ops: Sequence[rules.Op],
+        span: Span | None,
+        context: _Context,
+    ) -> Unit | None:
+        steps = evaluate_steps(ops, len(names), context.scope, span, self.found)
+        return None if steps is None else Unit(names, _shape(shape), span, steps)
 
     def _target(self, term: rules.Term, context: _Context) -> Target | None:
         match term:
@@ -293,25 +306,25 @@ class _Flattener:
                 return Target(None, shape, term.span, because=because)
             case rules.Tensor(name, shape, ops):
                 cast = self._cast(ops, context, term.span)
-                return None if cast is False else Target(name, _shape(shape), term.span, cast)
+                return None if cast is None else Target(name, _shape(shape), term.span, cast[0])
             case _:
                 return None
 
     def _cast(
         self, ops: Sequence[rules.Op], context: _Context, span: Span | None
-    ) -> Dtype | None | bool:
-        """The type that a right-hand term states; False, with a diagnostic, if it says anything else."""
+    ) -> tuple[Dtype | None] | None:
+        """The type that a right-hand term states, if any; None, with a diagnostic, for anything else."""
         if not ops:
-            return None
+            return (None,)
         steps = evaluate_steps(ops, 1, context.scope, span, self.found)
-        if steps is None:
-            return False
         match steps:
+            case None:
+                return None
             case (Step(dtype=Dtype() as dtype),):
-                return dtype
+                return (dtype,)
             case _:
                 self._fault("MC501", "operations stand on the left; the right takes a cast at most", span)
-                return False
+                return None
 
     # --- statements of names
 
@@ -342,9 +355,8 @@ class _Flattener:
     def _create(self, create: rules.Create, context: _Context) -> None:
         modifiers = create.modifiers.under(context.modifiers)
         cast = self._cast(create.ops, context, create.span)
-        if cast is False:
+        if cast is None:
             return
-        assert cast is None or isinstance(cast, Dtype)
         for name in create.names:
             whole = join(context.right, name, self.program.separators[1])
             for copy in alternatives([whole]):
@@ -352,7 +364,7 @@ class _Flattener:
                     Equation(
                         number=len(self.program.creates),
                         units=(Unit((), create.shape, create.span, fill=create.value),),
-                        targets=(Target(copy, create.shape, name.span, cast),),
+                        targets=(Target(copy, create.shape, name.span, cast[0]),),
                         conditions=modifiers.where,
                         scope=context.scope,
                         prefix=context.left,

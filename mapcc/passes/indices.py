@@ -19,7 +19,9 @@ class NotOneToOne(Exception):
     """A number that two choices of indices give."""
 
 
-def domain_conditions(conditions: Sequence[rules.Condition], indices: frozenset[str]) -> dict[str, rules.InRange]:
+def domain_conditions(
+    conditions: Sequence[rules.Condition], indices: frozenset[str]
+) -> dict[str, rules.InRange]:
     """``r in 0..2``, by index."""
     return {
         c.index.name: c

@@ -127,7 +127,9 @@ def _losses(bound: BoundMapping) -> list[Diagnostic]:
 def _inlined(mapping: rules.Mapping, path: Path, loader: Loader) -> rules.Mapping:
     """Used files as blocks: their inverse is no file of its own."""
 
-    def body(statements: Iterable[rules.Statement], at: Path, chain: tuple[Path, ...]) -> tuple[rules.Statement, ...]:
+    def body(
+        statements: Iterable[rules.Statement], at: Path, chain: tuple[Path, ...]
+    ) -> tuple[rules.Statement, ...]:
         out: list[rules.Statement] = []
         for statement in statements:
             match statement:
@@ -140,7 +142,9 @@ def _inlined(mapping: rules.Mapping, path: Path, loader: Loader) -> rules.Mappin
                     rest = tuple(s for s in inner if not isinstance(s, rules.Let))
                     out += lets
                     out.append(
-                        rules.Block(left, right, rest, modifiers, span=statement.span, trivia=statement.trivia)
+                        rules.Block(
+                            left, right, rest, modifiers, span=statement.span, trivia=statement.trivia
+                        )
                     )
                 case rules.Block() | rules.Default():
                     out.append(replace(statement, body=body(statement.body, at, chain)))
@@ -160,7 +164,9 @@ def _source_dtypes(bound: BoundMapping) -> dict[int, str]:
     """The one floating-point type of the source (under 0), and of each rule's tensors."""
     out: dict[int, str] = {}
     overall = {
-        spec.dtype.short for spec in bound.source.tensors.values() if spec.dtype and spec.dtype.kind == "float"
+        spec.dtype.short
+        for spec in bound.source.tensors.values()
+        if spec.dtype and spec.dtype.kind == "float"
     }
     if len(overall) == 1:
         out[0] = overall.pop()
@@ -201,7 +207,9 @@ def _prove(text: str, path: Path, bound: BoundMapping, settings: Mapping[str, Se
     backwards = bind(parsed, path, bound.target, bound.source, settings, found) if not found.errors else None
     problems = [d for d in found if d.exit_code and d.code != "MC409"]
     if problems or backwards is None:
-        notes = tuple(f"{d.code}: {d.message}" + (f" ({d.names[0]})" if d.names else "") for d in problems[:8])
+        notes = tuple(
+            f"{d.code}: {d.message}" + (f" ({d.names[0]})" if d.names else "") for d in problems[:8]
+        )
         raise MappingError(
             [
                 Diagnostic(

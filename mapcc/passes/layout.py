@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from math import prod
 
 from mapcc.ir import rules
@@ -100,9 +100,7 @@ def start(
     return _solve(state, lookup) or state
 
 
-def _ranks(
-    state: Solving, wholes: Sequence[TensorShape | None], rest_from: int | None
-) -> Problem | None:
+def _ranks(state: Solving, wholes: Sequence[TensorShape | None], rest_from: int | None) -> Problem | None:
     """How many dimensions ``...`` stands for; the same number everywhere in a rule."""
     equation = state.equation
     rest: int | None = None
@@ -127,14 +125,15 @@ def _ranks(
 
 
 def _wrong_rank(unit: Unit, whole: TensorShape, named: int) -> Problem:
-    message = f"{print_name(unit.names[0])} has {len(whole)} dimensions {list(whole)}, the shape ': {print_shape(unit.shape)}' has {named}"
+    message = (
+        f"{print_name(unit.names[0])} has {len(whole)} dimensions {list(whole)},"
+        f" the shape ': {print_shape(unit.shape)}' has {named}"
+    )
     help = "write '...' for the remaining dimensions" if len(whole) > named else ""
     return Problem("MC308", message, unit.span, help=help)
 
 
-def _shape_equations(
-    state: Solving, shape: Shape, whole: TensorShape, name: str, span: Span | None
-) -> None:
+def _shape_equations(state: Solving, shape: Shape, whole: TensorShape, name: str, span: Span | None) -> None:
     for at, (dim, extent) in enumerate(zip(shape, whole, strict=True)):
         origin = Origin(f"dimension {at} of {name}", span)
         state.solver.equal(solving.of_dim(dim), {(): extent} if extent else {}, origin)
@@ -164,7 +163,7 @@ def _solve(state: Solving, lookup: Lookup) -> Problem | None:
                 state.waiting.remove(condition)
                 progress = True
                 origin = Origin(print_condition(condition), condition.span)
-                for left, right in zip(known, known[1:], strict=False):
+                for left, right in pairwise(known):
                     state.solver.equal(left, right, origin)
     for condition in state.waiting:
         problem = _unevaluable(condition, atoms_, look, state)
@@ -211,20 +210,23 @@ def _faults(state: Solving) -> Problem | None:
         else:
             message = f"{place} is {fault.right}, but {fault.left}"
             help = ""
-        sizes = ", ".join(f"{k} = {v}" for k, v in sorted(state.solver.known.items()) if not k.startswith(REST))
+        sizes = ", ".join(
+            f"{k} = {v}" for k, v in sorted(state.solver.known.items()) if not k.startswith(REST)
+        )
         return Problem("MC306", message, span, (f"known: {sizes}",) if sizes else (), help)
     return None
 
 
-def add_targets(
-    state: Solving, shapes: Sequence[TensorShape | None], lookup: Lookup
-) -> Problem | None:
+def add_targets(state: Solving, shapes: Sequence[TensorShape | None], lookup: Lookup) -> Problem | None:
     """Let the target's shapes say what the source's leave open."""
     for target, shape, whole in zip(state.equation.targets, state.target_shapes, shapes, strict=True):
         if whole is None or target.name is None:
             continue
         if len(whole) != len(shape):
-            message = f"the target's {print_name(target.name)} has {len(whole)} dimensions {list(whole)}, the rule gives {len(shape)}"
+            message = (
+                f"the target's {print_name(target.name)} has {len(whole)} dimensions {list(whole)},"
+                f" the rule gives {len(shape)}"
+            )
             return Problem("MC308", message, target.span)
         _shape_equations(state, shape, whole, f"the target's {print_name(target.name)}", target.span)
     return _solve(state, lookup)
@@ -251,9 +253,7 @@ def unsolved(state: Solving, has_target: bool) -> Problem | None:
 
 
 def _readable(polynomial: solving.Polynomial) -> str:
-    words = " + ".join(
-        ("*".join(m) if f == 1 else f"{f}*" + "*".join(m)) for m, f in polynomial.items() if m
-    )
+    words = " + ".join(("*".join(m) if f == 1 else f"{f}*" + "*".join(m)) for m, f in polynomial.items() if m)
     return f"{words} = {-polynomial.get((), 0)}"
 
 

@@ -13,8 +13,8 @@ from typing import Any
 
 import regex
 
-from mapcc.errors import MappingError
 from mapcc.diagnostics.model import Diagnostic
+from mapcc.errors import MappingError
 from mapcc.passes.segments import Hole, Segment, Variant, is_deep
 
 INTEGER = "0|[1-9][0-9]{0,17}"
@@ -91,7 +91,10 @@ class Trie:
             literal = node.literals.get(segment)
             integer = node.integer
             if integer is not None and not (
-                segment.isdigit() and segment.isascii() and (segment[0] != "0" or segment == "0") and len(segment) < 19
+                segment.isdigit()
+                and segment.isascii()
+                and (segment[0] != "0" or segment == "0")
+                and len(segment) < 19
             ):
                 integer = None
             if not (node.anything or node.expressions or node.deep):

@@ -6,6 +6,7 @@ import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 from mapcc.ir import rules
 from mapcc.ir.expr import Config, Count, Expr, Name, Unevaluable, evaluate, leaves
@@ -20,7 +21,7 @@ from mapcc.passes.scope import let_lookup
 Value = int | str
 Values = dict[str, Value]
 
-_COMPARE: dict[str, Callable[[object, object], bool]] = {
+_COMPARE: dict[str, Callable[[Any, Any], bool]] = {
     "==": operator.eq,
     "!=": operator.ne,
     "<": operator.lt,
@@ -54,7 +55,7 @@ class Resolver:
             for c in self.conditions
             if not (isinstance(c, rules.Compare) and c.is_equation) and c not in self._domains.values()
         ]
-        from mapcc.passes.analyse import variables_of
+        from mapcc.passes.words import variables_of
 
         self._prefix_variables = frozenset(variables_of(self.prefix, self.indices, frozenset()))
 
@@ -169,11 +170,11 @@ class Resolver:
         if name in self.atoms:
             return None
         for condition in self.conditions:
-            if isinstance(condition, rules.Compare) and condition.is_equation:
-                if any(isinstance(o, Name) and o.name == name for o in condition.operands):
-                    others = [o for o in condition.operands if not (isinstance(o, Name) and o.name == name)]
-                    if others:
-                        return others[-1]
+            if not isinstance(condition, rules.Compare) or not condition.is_equation:
+                continue
+            others = [o for o in condition.operands if not (isinstance(o, Name) and o.name == name)]
+            if others and len(others) < len(condition.operands):
+                return others[-1]
         return None
 
 

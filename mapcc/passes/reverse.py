@@ -40,6 +40,7 @@ class Reverser:
     dtypes: dict[int, str] = field(default_factory=dict)
     counts: dict[Pattern, int] = field(default_factory=dict)
     scope: Scope = field(default_factory=Scope)
+    _rule_id: int = 0
     faults: list[NoInverse] = field(default_factory=list)
     warnings: list[tuple[str, Span | None]] = field(default_factory=list)
 
@@ -124,6 +125,7 @@ class Reverser:
     # --- rules
 
     def _rule(self, rule: rules.Rule) -> list[rules.Statement]:
+        self._rule_id = id(rule)
         modifiers = self._modifiers(rule.modifiers)
         named = self._named(rule)
         if named is not None:
@@ -132,7 +134,9 @@ class Reverser:
             rule = self._with_axes(rule)
             modifiers = self._modifiers(rule.modifiers)
         left, right, copies = self._sides(rule)
-        regexes = {p.name: p for t in rule.left for n in _names(t) for p in walk(n.parts) if isinstance(p, Regex)}
+        regexes = {
+            p.name: p for t in rule.left for n in _names(t) for p in walk(n.parts) if isinstance(p, Regex)
+        }
         left = tuple(_with_regexes(term, regexes) for term in left)
         reversed_rule = replace(rule, left=left, right=right, modifiers=modifiers)
         return [reversed_rule, *copies]
@@ -180,13 +184,13 @@ class Reverser:
 
     def _new_left(self, term: rules.Tensor, rule: rules.Rule) -> rules.Tensor:
         ops = [op for t in rule.left if isinstance(t, rules.Tensor) for op in t.ops]
-        if ops and len(rule.left) > 1 and any(t.ops != _ops(rule.left[0]) for t in rule.left if isinstance(t, rules.Tensor)):
+        if ops and any(_ops(t) != _ops(rule.left[0]) for t in rule.left):
             raise NoInverse("its sources have different operations", rule.span)
         first = _ops(rule.left[0])
-        undone = [self._undo(op, rule) for op in reversed((*first, *term.ops))]
+        undone = [self._undo(op) for op in reversed((*first, *term.ops))]
         return replace(term, ops=tuple(op for op in undone if op is not None))
 
-    def _undo(self, op: rules.Op, rule: rules.Rule) -> rules.Op | None:
+    def _undo(self, op: rules.Op) -> rules.Op | None:
         match op.name:
             case "add":
                 return replace(op, arguments=(_negated(op.arguments[0]),))
@@ -196,7 +200,7 @@ class Reverser:
                     raise NoInverse("scale has a list", op.span)
                 return replace(op, arguments=(Binary("/", Number(1), argument),))
             case "cast":
-                dtype = self.dtypes.get(id(rule))
+                dtype = self.dtypes.get(self._rule_id)
                 if dtype is None:
                     self.warnings.append(("the type before a cast is not restored", op.span))
                     return None
@@ -206,10 +210,8 @@ class Reverser:
 
     def _named(self, rule: rules.Rule) -> tuple[tuple[rules.Term, ...], tuple[rules.Term, ...]] | None:
         """Named operations that another one undoes."""
-        if len(rule.left) != 1 or not isinstance(rule.left[0], rules.Tensor | rules.Bundle):
-            return None
-        (term,) = rule.left
-        if len(term.ops) != 1:
+        term = rule.left[0]
+        if len(rule.left) != 1 or not isinstance(term, rules.Tensor | rules.Bundle) or len(term.ops) != 1:
             return None
         (op,) = term.ops
         tensors = [t for t in rule.right if isinstance(t, rules.Tensor)]
@@ -232,7 +234,9 @@ class Reverser:
             (replace(term, ops=()),) if isinstance(term, rules.Tensor) else term.members
         )
         bare = tuple(replace(t, ops=()) for t in tensors)
-        new_left: rules.Term = replace(bare[0], ops=(other,)) if len(bare) == 1 else rules.Bundle(bare, None, (other,))
+        new_left: rules.Term = (
+            replace(bare[0], ops=(other,)) if len(bare) == 1 else rules.Bundle(bare, None, (other,))
+        )
         return (new_left,), new_right
 
     # --- conditions

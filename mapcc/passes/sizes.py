@@ -64,10 +64,12 @@ def of_expr(expr: Expr, atoms: frozenset[str], lookup: Lookup) -> Polynomial | N
             return {(): value}
         case _:
             try:
-                value = evaluate(expr, lookup)
+                result = evaluate(expr, lookup)
             except Unevaluable:
                 return None
-            return {(): value} if isinstance(value, int) else None
+            if isinstance(result, float) and result.is_integer():
+                result = int(result)
+            return {(): result} if isinstance(result, int) else None
 
 
 def _plus(a: Polynomial, b: Polynomial) -> Polynomial:

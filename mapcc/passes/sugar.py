@@ -72,7 +72,10 @@ class _Lowering:
         self.rest_of_ops = holder.ops[1:]
         self.inputs = [holder] if isinstance(holder, rules.Tensor) else list(holder.members)
         self.outputs = right
-        if any(member.ops or member.shape is not None for member in self.inputs[isinstance(holder, rules.Tensor) :]):
+        if any(
+            member.ops or member.shape is not None
+            for member in self.inputs[isinstance(holder, rules.Tensor) :]
+        ):
             raise _Refused("takes tensors without shape or operations of their own")
         for key, _ in op.options:
             if key != "dim":
@@ -85,7 +88,9 @@ class _Lowering:
     # --- arguments
 
     def _integer(self, argument: rules.Argument, what: str) -> int:
-        value = None if isinstance(argument, tuple) else evaluated(argument, self.scope, self.op.span, self.found)
+        value = (
+            None if isinstance(argument, tuple) else evaluated(argument, self.scope, self.op.span, self.found)
+        )
         if not isinstance(value, int) or value < 0:
             raise _Refused(f"takes a whole number for {what}")
         return value

@@ -8,7 +8,7 @@ from mapcc.ir.bound import Instance
 from mapcc.ir.printer import print_name
 from mapcc.ir.program import DtypeRule, Unit
 from mapcc.ir.values import VALUE_OPS, Step, cast_loses
-from mapcc.passes.bind import Binder
+from mapcc.passes.binder import Binder
 from mapcc.passes.match import Trie
 from mapcc.passes.segments import variants
 from mapcc.passes.values import result_dtype

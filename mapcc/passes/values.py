@@ -69,7 +69,9 @@ def _dtype(argument: rules.Argument, op: rules.Op, found: Diagnostics) -> Dtype 
         case _:
             text, dtype = print_op(op), None
     if dtype is None:
-        found.add(Diagnostic("MC501", f"{text!r} is not a dtype", op.span, help="bf16, f16, f32, f64, i64, ..."))
+        found.add(
+            Diagnostic("MC501", f"{text!r} is not a dtype", op.span, help="bf16, f16, f32, f64, i64, ...")
+        )
     return dtype
 
 
@@ -125,7 +127,8 @@ def result_dtype(steps: Sequence[Step], dtype: Dtype) -> Dtype | str:
             if "complex" in (dtype.kind, step.dtype.kind) and dtype != step.dtype:
                 return f"{dtype.name} cannot be cast to {step.dtype.name}"
             if dtype != step.dtype and (dtype.bits < 8 or step.dtype.bits < 8):
-                return f"{(dtype if dtype.bits < 8 else step.dtype).name} cannot be cast: it moves bit for bit only"
+                small = dtype if dtype.bits < 8 else step.dtype
+                return f"{small.name} cannot be cast: it moves bit for bit only"
             dtype = step.dtype
         elif dtype.kind != "float" or dtype.bits < 8:
             return f"{step.op.name} computes with floating-point numbers, not {dtype.name}"

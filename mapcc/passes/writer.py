@@ -40,15 +40,13 @@ class Template:
     ) -> str:
         if isinstance(chunk, str):
             return chunk
-        if chunk.expr is None or isinstance(chunk.expr, Name) and chunk.variable in order:
+        if chunk.expr is None or (isinstance(chunk.expr, Name) and chunk.variable in order):
             value = values[order[chunk.variable]]
             return value.replace("\0", self.variant.separator) if isinstance(value, str) else str(value)
         return str(index_value(chunk.expr, values, order, parameters))
 
 
-def index_value(
-    expr: Expr, values: Sequence[Value], order: Mapping[str, int], parameters: Parameters
-) -> int:
+def index_value(expr: Expr, values: Sequence[Value], order: Mapping[str, int], parameters: Parameters) -> int:
     """The number that an index expression gives."""
     words = names(expr)
     form = affine(expr, {word: parameters(word) for word in words if word not in order})

@@ -31,9 +31,7 @@ class _Lines:
         return " ".join(self.behind.pop(at) for at in range(first, last + 1) if at in self.behind)
 
 
-def attach(
-    mapping: rules.Mapping, source: Source, header: int | None, braces: bool = True
-) -> rules.Mapping:
+def attach(mapping: rules.Mapping, source: Source, header: int | None, braces: bool = True) -> rules.Mapping:
     """The same mapping with comments on its statements.
 
     ``header`` is where ``mapping NAME`` stands; ``braces`` is False for YAML, whose blocks have no

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from functools import cache
 
-from lark import Lark, Tree
+from lark import Lark
 from lark.exceptions import UnexpectedCharacters, UnexpectedInput, UnexpectedToken
 
 from mapcc import resources
@@ -123,7 +123,7 @@ def _parse_with_recovery(source: Source, found: Diagnostics) -> Node | None:
     errors: list[Diagnostic] = []
     while len(errors) < MAX_SYNTAX_ERRORS:
         try:
-            tree: Tree[object] = _lark("mapping").parse(text)
+            tree = _lark("mapping").parse(text)
         except UnexpectedInput as error:
             offset = _offset(error, text)
             span = _clip(source, offset, _width(error))
@@ -134,7 +134,7 @@ def _parse_with_recovery(source: Source, found: Diagnostics) -> Node | None:
             text = shorter
         else:
             found.extend(errors)
-            return tree if not errors else None  # type: ignore[return-value]
+            return None if errors else tree
     found.extend(errors)
     return None
 
@@ -146,10 +146,13 @@ def _clip(source: Source, offset: int, width: int) -> Span:
 
 
 def _offset(error: UnexpectedInput, text: str) -> int:
-    position = error.pos_in_stream
-    if isinstance(error, UnexpectedToken) and error.token.type == "$END" or position is None:
-        return len(text.rstrip())
-    return int(position)
+    at_end = isinstance(error, UnexpectedToken) and error.token.type == "$END"
+    return len(text.rstrip()) if at_end else _position(error)
+
+
+def _position(error: UnexpectedInput) -> int:
+    # Lark's own annotation of this attribute is None.
+    return int(getattr(error, "pos_in_stream", None) or 0)
 
 
 def _width(error: UnexpectedInput) -> int:
@@ -182,7 +185,7 @@ def _without_statement(text: str, offset: int) -> str | None:
 
 def _diagnostic(error: UnexpectedInput, text: str, span: Span) -> Diagnostic:
     if isinstance(error, UnexpectedCharacters):
-        message = f"unexpected character {text[error.pos_in_stream or 0]!r}"
+        message = f"unexpected character {text[_position(error)]!r}"
         return Diagnostic("MC101", message, span, help=_advice(error, text))
     assert isinstance(error, UnexpectedToken)
     token = error.token
@@ -192,7 +195,7 @@ def _diagnostic(error: UnexpectedInput, text: str, span: Span) -> Diagnostic:
         message = "the line ends in the middle of a statement"
     else:
         message = f"unexpected {str(token)!r}"
-    expected = sorted({_READABLE[t] for t in error.accepts or error.expected if t in _READABLE})
+    expected = sorted({_READABLE[t] for t in error.expected if t in _READABLE})
     label = f"expected {' or '.join(expected)}" if 0 < len(expected) <= 5 else ""
     return Diagnostic("MC101", message, span, label=label, help=_advice(error, text))
 
@@ -206,9 +209,9 @@ def _advice(error: UnexpectedInput, text: str) -> str:
     if re.match(r"\s*(drop|external)\b", line) and "because" not in line:
         return 'say why: because "..."'
     if re.search(r"[\\^$]", line):
-        return "names are templates, not regular expressions: {i} is an index, * a text, {x:/re/} an expression"
+        return (
+            "names are templates, not regular expressions: {i} is an index, * a text, {x:/re/} an expression"
+        )
     if re.search(r"\S\{\s*$", line):
         return "put a space before the '{' of a block"
     return ""
-
-

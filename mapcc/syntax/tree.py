@@ -10,7 +10,8 @@ from typing import Any
 from lark import Token, Tree
 
 from mapcc.diagnostics.model import Diagnostic, Diagnostics
-from mapcc.ir import axes, expr, patterns, rules
+from mapcc.ir import axes, patterns, rules
+from mapcc.ir import expr as expressions
 from mapcc.text import Source, Span
 
 Node = Tree[Token]
@@ -60,7 +61,7 @@ class Builder:
         return build(node)
 
     def _let(self, node: Node) -> rules.Let:
-        return rules.Let(str(_token(node, "IDENT")), self.expr(node.children[-1]), span=self.span(node))
+        return rules.Let(str(_token(node, "IDENT")), self.expression(node.children[-1]), span=self.span(node))
 
     def _separator(self, node: Node) -> rules.Separator:
         text = self.string(_token(node, "STRING"))
@@ -88,7 +89,7 @@ class Builder:
         return rules.Create(
             self.names(node),
             self.shape(shape),
-            self.expr(value),
+            self.expression(value),
             tuple(self.op(op) for op in ops),
             self.modifiers(node),
             span=self.span(node),
@@ -159,11 +160,11 @@ class Builder:
                 pattern = self.name(_tree(node, "name"))
                 return rules.Exists(pattern, node.data == "not_exists", span=span)
             case "in_range":
-                index, low, high = [self.expr(c) for c in node.children if not _is(c, "IN")]
+                index, low, high = [self.expression(c) for c in node.children if not _is(c, "IN")]
                 return rules.InRange(index, low, high, span=span)
             case _:
                 operators = tuple(str(c) for c in node.children if _is(c, "COMPARISON"))
-                operands = tuple(self.expr(c) for c in node.children if not _is(c, "COMPARISON"))
+                operands = tuple(self.expression(c) for c in node.children if not _is(c, "COMPARISON"))
                 if "=" in operators and set(operators) != {"="}:
                     self.fault("MC101", "'=' does not mix with other comparisons: write two conditions", node)
                 return rules.Compare(operands, operators, span=span)
@@ -183,7 +184,7 @@ class Builder:
                 return rules.Dropped(self.shape(_tree(node, "shape")), self.because(node), span=span)
             case "created":
                 shape, value = [child for child in node.children if isinstance(child, Tree)]
-                return rules.Created(self.shape(shape), self.expr(value), span=span)
+                return rules.Created(self.shape(shape), self.expression(value), span=span)
             case _:
                 return self._tensor(node)
 
@@ -215,8 +216,8 @@ class Builder:
 
     def argument(self, node: Node | Token) -> rules.Argument:
         if isinstance(node, Tree) and node.data == "list":
-            return tuple(self.expr(child) for child in node.children)
-        return self.expr(node)
+            return tuple(self.expression(child) for child in node.children)
+        return self.expression(node)
 
     # --- names
 
@@ -254,7 +255,7 @@ class Builder:
                 members = tuple(self._parts(child) for child in _trees(node, "member"))
                 return patterns.Group(members)
             case "index":
-                return patterns.Index(self.expr(node.children[0]))
+                return patterns.Index(self.expression(node.children[0]))
             case "regex":
                 expression = str(_token(node, "REGEX"))[1:-1].replace("\\/", "/")
                 return patterns.Regex(str(_token(node, "IDENT")), expression)
@@ -296,42 +297,44 @@ class Builder:
 
     # --- expressions
 
-    def expr(self, node: Node | Token) -> expr.Expr:
+    def expression(self, node: Node | Token) -> expressions.Expr:
         assert isinstance(node, Tree)
         kind = str(node.data)
         if kind in _BINARY:
             left, right = [child for child in node.children if isinstance(child, Tree)]
-            return expr.Binary(_BINARY[kind], self.expr(left), self.expr(right))
+            return expressions.Binary(_BINARY[kind], self.expression(left), self.expression(right))
         match kind:
             case "number":
                 return self._number(node)
             case "negative_number":
-                return expr.Negative(self._number(node))
+                return expressions.Negative(self._number(node))
             case "negative":
-                return expr.Negative(self.expr(node.children[-1]))
+                return expressions.Negative(self.expression(node.children[-1]))
             case "quoted":
-                return expr.Quoted(self.string(_token(node, "STRING")))
+                return expressions.Quoted(self.string(_token(node, "STRING")))
             case "word":
-                return expr.Name(str(node.children[0]), self.span(node))
+                return expressions.Name(str(node.children[0]), self.span(node))
             case "config":
                 side, _, *path = str(node.children[0]).split(".")
-                return expr.Config(side, tuple(path), self.span(node))
+                return expressions.Config(side, tuple(path), self.span(node))
             case _:
-                return expr.Count(self.name(_tree(node, "name")), self.span(node))
+                return expressions.Count(self.name(_tree(node, "name")), self.span(node))
 
-    def _number(self, node: Node) -> expr.Number:
+    def _number(self, node: Node) -> expressions.Number:
         text = str(_token(node, "NUMBER"))
         if len(text) > 40:
             self.fault("MC101", "number too long", node)
-            return expr.Number(0)
-        return expr.Number(int(text) if text.isdigit() else float(text))
+            return expressions.Number(0)
+        return expressions.Number(int(text) if text.isdigit() else float(text))
 
     def string(self, token: Token) -> str:
         try:
             text = json.loads(str(token), strict=False)
             text.encode()
         except (ValueError, UnicodeEncodeError):
-            self.fault("MC101", "bad escape in a quoted text", token, "escapes are those of JSON: \\n, \\u00e9")
+            self.fault(
+                "MC101", "bad escape in a quoted text", token, "escapes are those of JSON: \\n, \\u00e9"
+            )
             return ""
         return str(text)
 

@@ -64,6 +64,11 @@ def read_yaml(source: Source, found: Diagnostics) -> Node | None:
     return None
 
 
+def _places(event: yaml.Event) -> tuple[int, int]:
+    start, end = event.start_mark, event.end_mark
+    return (start.index if start else 0), (end.index if end else 0)
+
+
 class _Composer:
     def __init__(self, source: Source) -> None:
         self.source = source
@@ -79,11 +84,11 @@ class _Composer:
         next(self.events)
         last = next(self.events)
         if not isinstance(last, yaml.StreamEndEvent):
-            raise _Refused("a mapping is one YAML document", last.start_mark.index, last.start_mark.index)
+            raise _Refused("a mapping is one YAML document", *_places(last))
         return node
 
     def _node(self, event: yaml.Event, depth: int) -> Node:
-        start, end = event.start_mark.index, event.end_mark.index
+        start, end = _places(event)
         self.nodes += 1
         if depth > MAX_DEPTH:
             raise _Refused(f"nested more than {MAX_DEPTH} deep", start, end)
@@ -105,7 +110,7 @@ class _Composer:
         items: list[Node] = []
         while not isinstance(event := next(self.events), yaml.SequenceEndEvent):
             items.append(self._node(event, depth + 1))
-        return Sequence(tuple(items), self._span(start, event.end_mark.index))
+        return Sequence(tuple(items), self._span(start, _places(event)[1]))
 
     def _map(self, start: int, depth: int) -> Map:
         entries: dict[str, Node] = {}
@@ -120,7 +125,7 @@ class _Composer:
                 raise _Refused(f"key {key.text!r} stands twice", key.span.start, key.span.end)
             keys[key.text] = key.span
             entries[key.text] = self._node(next(self.events), depth + 1)
-        return Map(entries, keys, self._span(start, event.end_mark.index))
+        return Map(entries, keys, self._span(start, _places(event)[1]))
 
     def _span(self, start: int, end: int) -> Span:
         text = self.source.text

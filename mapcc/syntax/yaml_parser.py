@@ -198,7 +198,9 @@ class _Reader:
         if fields is None:
             return None
         op = self._op("permute", fields, self._exprs(fields.entries["dims"]))
-        return self._rule(item, fields, self._with_op(fields.entries["from"], op), self._side(fields.entries["to"]))
+        return self._rule(
+            item, fields, self._with_op(fields.entries["from"], op), self._side(fields.entries["to"])
+        )
 
     def _op(self, name: str, fields: nodes.Map, arguments: tuple[rules.Argument, ...] = ()) -> rules.Op:
         options: tuple[tuple[str, rules.Argument], ...] = ()
@@ -210,8 +212,8 @@ class _Reader:
         side = self._side(node)
         if side is None:
             return None
-        if len(side) == 1 and not isinstance(node, nodes.Sequence) and isinstance(side[0], rules.Tensor):
-            (term,) = side
+        term = side[0]
+        if len(side) == 1 and not isinstance(node, nodes.Sequence) and isinstance(term, rules.Tensor):
             return (rules.Tensor(term.name, term.shape, (op, *term.ops), span=term.span),)
         members = tuple(term for term in side if isinstance(term, rules.Tensor))
         if len(members) != len(side):
@@ -366,7 +368,7 @@ class _Reader:
     def _expr(self, node: nodes.Node) -> expr.Expr:
         if isinstance(node, nodes.Scalar) and node.quoted and not node.text.strip():
             return expr.Quoted(node.text)
-        return self._fragment("expr", node, lambda b, t: b.expr(t)) or expr.Number(0)
+        return self._fragment("expr", node, lambda b, t: b.expression(t)) or expr.Number(0)
 
     def _exprs(self, node: nodes.Node) -> tuple[expr.Expr, ...]:
         if not isinstance(node, nodes.Sequence):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +9,7 @@ from pathlib import Path
 from mapcc.diagnostics.model import Diagnostic
 from mapcc.errors import MappingError
 from mapcc.tensors.disk import read_all
-from mapcc.tensors.strict_json import JsonFault, Numbers, loads
+from mapcc.tensors.strict_json import JsonFault, Numbers, find_key, loads
 from mapcc.text import Source, Span
 
 # The Hub's own limit for an index is 10 MB; a checkpoint of 60 layers with 384 experts needs 14.
@@ -28,12 +26,7 @@ class Document:
 
     def fault(self, rule: str, key: str | None = None, **more: object) -> Diagnostic:
         """MC003 for this file; with a ``key``, where that first stands in the text."""
-        return _fault(self.path, rule, self.text, None if key is None else self._find(key), **more)
-
-    def _find(self, key: str) -> tuple[int, int] | None:
-        spellings = {json.dumps(key), json.dumps(key, ensure_ascii=False)}
-        found = re.search(rf"({'|'.join(map(re.escape, spellings))})\s*:", self.text)
-        return found and found.span(1)
+        return _fault(self.path, rule, self.text, None if key is None else find_key(self.text, key), **more)
 
 
 def read_document(path: Path, numbers: Numbers = "naturals") -> Document:

@@ -9,7 +9,6 @@ their reasons are the table of ``tests/tensors/test_safetensors.py``.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Mapping
 from math import prod
 from operator import itemgetter
@@ -22,7 +21,7 @@ from mapcc.tensors.disk import Stamp, read_at, reading
 from mapcc.tensors.dtypes import DTYPES, Dtype
 from mapcc.tensors.foreign import SNIFFED, foreign, foreign_kind
 from mapcc.tensors.spec import MAX_TENSORS, METADATA, TensorSpec, name_fault, name_faults, shape_fault
-from mapcc.tensors.strict_json import JsonFault, collector_off, loads
+from mapcc.tensors.strict_json import JsonFault, collector_off, find_key, loads
 
 MAX_HEADER = 100_000_000  # bytes, as the library has it
 MAX_PADDING = 1 << 16  # alignment to a page needs 4,095; 100 MB of spaces are no padding
@@ -246,12 +245,12 @@ def _check_cover(tensors: list[TensorSpec], base: int, file_size: int) -> None:
 
 
 def _offset(raw: bytes, name: str | None) -> int | None:
-    """Where in the file an entry begins; None for a name that is written with escapes."""
+    """Where in the file an entry begins; None for a name that is spelled in an unusual way."""
     if name is None:
         return None
-    key = re.escape(json.dumps(name, ensure_ascii=False).encode(errors="surrogatepass"))
-    found = re.search(key + rb"[ \t\n\r]*:", raw)
-    return found and LENGTH + found.start()
+    text = raw.decode()
+    found = find_key(text, name)
+    return found and LENGTH + len(text[: found[0]].encode())
 
 
 def _malformed(path: Path, fault: HeaderFault) -> Diagnostic:

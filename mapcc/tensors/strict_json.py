@@ -11,9 +11,11 @@ from typing import Literal, NoReturn
 
 Numbers = Literal["naturals", "numbers", "floats"]
 
-# A sign may only stand here outside of a string; within one the pattern may occur as well.
+# Outside of strings these stand only here; within a string the patterns may occur as well.
 _SIGN = re.compile(r"[\[:,][ \t\n\r]*-")
-_SURROGATE = re.compile(r"\\u[dD][89abAB]")
+_BOOLEAN = re.compile(r"[\[:,][ \t\n\r]*(?:true|false)")
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+_COLON = re.compile(r"[ \t\n\r]*:")
 
 
 class JsonFault(Exception):
@@ -28,8 +30,9 @@ class JsonFault(Exception):
 def loads(text: str, numbers: Numbers = "naturals") -> object:
     """The value of ``text``. ``JsonFault`` for anything else, nesting without bounds included.
 
-    ``naturals`` takes integers from 0 only; ``numbers`` any finite number; ``floats``
-    also ``NaN`` and ``Infinity``, which configs on the Hub do have.
+    ``naturals`` takes integers from 0 only, and no booleans, which Python takes for
+    integers; ``numbers`` any finite number; ``floats`` also ``NaN`` and ``Infinity``,
+    which configs on the Hub do have.
 
     >>> loads('{"a": 1, "a": 1}')
     Traceback (most recent call last):
@@ -51,9 +54,26 @@ def loads(text: str, numbers: Numbers = "naturals") -> object:
         raise JsonFault("JSON: nested too deeply") from None
     except ValueError:
         raise JsonFault("JSON: a number with too many digits") from None
-    if "\\u" in text and _SURROGATE.search(text):
+    if numbers == "naturals" and ("true" in text or "false" in text) and _BOOLEAN.search(text):
+        _refuse_booleans(value)
+    if "\\" in text and _SURROGATE.search(text):
         _refuse_surrogates(text)
     return value
+
+
+def find_key(text: str, key: str) -> tuple[int, int] | None:
+    """Where the quoted ``key`` of some object begins and ends in JSON text, if it is spelled in a usual way.
+
+    >>> find_key('{"b": "a", "a": 1}', "a")
+    (11, 14)
+    """
+    for spelled in (json.dumps(key), json.dumps(key, ensure_ascii=False)):
+        at = text.find(spelled)
+        while at >= 0:
+            if _COLON.match(text, at + len(spelled)):
+                return at, at + len(spelled)
+            at = text.find(spelled, at + 1)
+    return None
 
 
 def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
@@ -77,6 +97,18 @@ def _refuse_float(text: str) -> NoReturn:
 
 def _refuse_constant(text: str) -> NoReturn:
     raise JsonFault(f"{text} is not JSON")
+
+
+def _refuse_booleans(value: object) -> None:
+    inside = [value]
+    while inside:
+        one = inside.pop()
+        if isinstance(one, bool):
+            raise JsonFault(f"{json.dumps(one)} is not a natural number")
+        if isinstance(one, dict):
+            inside.extend(one.values())
+        elif isinstance(one, list):
+            inside.extend(one)
 
 
 def _refuse_surrogates(text: str) -> None:

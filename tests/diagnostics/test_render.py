@@ -15,7 +15,8 @@ from mapcc.text import Source, Span
 
 MAPPING = Source(
     "m.mapcc",
-    "mapping m\n\nimg_in.proj.* -> x_embedder.proj.*\n\timg_in.*  -> x_embedder.*\nblocks.{i} -> {\n  a -> b\n}\n",
+    "mapping m\n\nimg_in.proj.* -> x_embedder.proj.*\n\timg_in.*  -> x_embedder.*\n"
+    "blocks.{i} -> {\n  a -> b\n}\n",
 )
 
 

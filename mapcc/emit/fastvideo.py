@@ -1,0 +1,188 @@
+"""FastVideo's ``param_names_mapping``: a dict of regular expressions, from a bound mapping.
+
+What the dict cannot say is refused, rule by rule. What it can say is replayed over every name of the
+source with FastVideo's own rules, and is given only if it means what the mapping means.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from mapcc.diagnostics.fold import fold
+from mapcc.diagnostics.model import Diagnostic, Diagnostics
+from mapcc.emit.entries import Clash, Level, Said, entries_of
+from mapcc.emit.fastvideo_text import Stated, render
+from mapcc.emit.pysource import Entry
+from mapcc.emit.replay import Mapped, load, mapper
+from mapcc.emit.wholes import Refusal, Row, rows_of
+from mapcc.ir.bound import BoundMapping, Instance
+from mapcc.ir.program import Equation
+from mapcc.passes.findings import Findings
+from mapcc.passes.paths import PathIndex
+
+CONVERT = "'mapcc convert' writes the weights as FastVideo has them, and then no mapping is needed"
+CANNOT = "FastVideo's param_names_mapping cannot"
+
+
+@dataclass(frozen=True, slots=True)
+class Emitted:
+    """The result of :func:`emit_fastvideo`.
+
+    Attributes:
+        text: a Python snippet that assigns ``param_names_mapping``; "" if anything was refused.
+        table: the same dict as a value.
+        diagnostics: MC601 for each rule that cannot be said, with the reason and the way out.
+    """
+
+    text: str = ""
+    table: dict[str, Entry] = field(default_factory=dict)
+    diagnostics: tuple[Diagnostic, ...] = ()
+
+    @property
+    def ok(self) -> bool:
+        return not self.diagnostics
+
+
+def emit_fastvideo(bound: BoundMapping) -> Emitted:
+    """FastVideo's dict for a mapping that was bound without an error."""
+    found = Diagnostics()
+    rules = _sayable(bound, found)
+    if len(found):
+        return Emitted(diagnostics=tuple(found))
+    wanted = {
+        source: mapped for said in rules for source, mapped in _wanted(said.moved)
+    }
+    owners = {name: said for said in rules for i, _ in said.moved for operand in i.sources for name in operand}
+    stated = _replayed(rules, wanted, owners, bound, found)
+    if stated is None:
+        return Emitted(diagnostics=tuple(found))
+    table = {pattern: entry for one in stated for pattern, entry in one.entries.items()}
+    return Emitted(render(bound, stated), table)
+
+
+# --- what can be said
+
+
+def _sayable(bound: BoundMapping, found: Diagnostics) -> list[Said]:
+    """Each rule that took something, with what becomes of its tensors; refusals go to ``found``."""
+    findings = Findings(found)
+    rules: dict[Equation, Said] = {}
+    taken: dict[str, Instance] = {}
+    for instance in bound.instances:
+        rows = rows_of(instance, bound.source.tensors)
+        names = [name for operand in instance.sources for name in operand]
+        if not isinstance(rows, Refusal) and any(name in taken for name in names):
+            rows = Refusal("give one tensor to two targets")
+        taken.update(dict.fromkeys(names, instance))
+        if isinstance(rows, Refusal):
+            _refuse(findings, instance, rows, names or [name for name in instance.targets if name])
+        else:
+            rules.setdefault(instance.equation, Said(instance.equation, [])).moved.append((instance, rows))
+    for name, listed in bound.dropped.items():
+        reason = "leave a tensor out: a name that no pattern matches passes through, and the loader stops at it"
+        findings.add("MC601", f"{CANNOT} {reason}", listed.span, name, help=CONVERT)
+    findings.flush()
+    for said in rules.values():
+        if all(source == mapped[0] and mapped[1] is None for source, mapped in _wanted(said.moved)):
+            said.level = Level.LEFT_OUT
+    return list(rules.values())
+
+
+def _refuse(findings: Findings, instance: Instance, refusal: Refusal, names: Iterable[str]) -> None:
+    help = f"{refusal.help}; or: {CONVERT}" if refusal.help else CONVERT
+    notes = (refusal.note,) if refusal.note else ()
+    for name in names:
+        message = f"{CANNOT} {refusal.reason}"
+        findings.add("MC601", message, instance.equation.span, name, notes=notes, help=help)
+
+
+def _wanted(moved: Iterable[tuple[Instance, tuple[Row, ...]]]) -> Iterable[tuple[str, Mapped]]:
+    """What the engine has to make of each name."""
+    for instance, rows in moved:
+        for row in rows:
+            yield instance.sources[row.source][-1], (instance.targets[row.target], row.index, row.count)
+
+
+# --- the table, and the proof
+
+
+def _replayed(
+    rules: list[Said],
+    wanted: dict[str, Mapped],
+    owners: dict[str, Said],
+    bound: BoundMapping,
+    found: Diagnostics,
+) -> list[Stated] | None:
+    """Entries that mean what the mapping means; rules for which they do not are written out further.
+
+    This ends: written out to the last name, and put first, a rule's entries match its names alone.
+    """
+    paths = PathIndex(bound.source.tensors, bound.program.separators[0])
+    while True:
+        stated, unclear = _stated(rules, paths)
+        wrong: list[str] = []
+        if not unclear:
+            wrong = _wrong_names(stated, wanted, bound)
+            if not wrong:
+                return stated
+        concerned = {id(said): said for said in unclear}
+        concerned.update((id(owners[name]), owners[name]) for name in wrong if name in owners)
+        raised = [said for said in concerned.values() if said.level is not Level.NAMES]
+        if not raised:
+            found.add(_different(wrong))
+            return None
+        for said in raised:
+            said.level = Level(said.level + 1)
+
+
+def _stated(rules: list[Said], paths: PathIndex) -> tuple[list[Stated], list[Said]]:
+    """All entries in their order, and the rules that share a pattern with different replacements."""
+    stated: list[Stated] = []
+    unclear: list[Said] = []
+    owners: dict[str, tuple[Said, Entry]] = {}
+    for said in sorted(rules, key=_precedence):
+        try:
+            entries = entries_of(said, paths)
+        except Clash:
+            unclear.append(said)
+            continue
+        for pattern, entry in entries.items():
+            other, same = owners.setdefault(pattern, (said, entry))
+            if same != entry:
+                unclear += [said, other]
+        stated.append(Stated(said, entries))
+    return stated, unclear
+
+
+def _precedence(said: Said) -> tuple[bool, bool, bool, int]:
+    """The first match wins: whole names, then rules before defaults, written-out ones before open ones."""
+    equation = said.equation
+    is_open = said.open_variables == frozenset(equation.variables)
+    return said.level is not Level.NAMES, equation.is_default, is_open, equation.number
+
+
+def _wrong_names(stated: list[Stated], wanted: dict[str, Mapped], bound: BoundMapping) -> list[str]:
+    """The source names of which the engine makes something else."""
+    table = {pattern: entry for one in stated for pattern, entry in one.entries.items()}
+    map_name = mapper(table)
+    names = bound.source.tensors
+    wrong = [name for name in names if map_name(name) != wanted.get(name)]
+    if wrong:
+        return wrong
+    # Names that are all right cannot come together wrongly; asked all the same, since it is the claim.
+    loaded = load(names, map_name)
+    given = {
+        target: tuple(name for name in names if wanted[name][0] == target) for target in loaded.faults
+    }
+    return [name for sources in given.values() for name in sources]
+
+
+def _different(wrong: list[str]) -> Diagnostic:
+    return Diagnostic(
+        "MC602",
+        "replayed over the source's names, the emitted config gives other tensors than the mapping",
+        notes=("nothing was emitted",),
+        help=f"this is a fault of mapcc: please report it; {CONVERT}",
+        names=tuple(fold(wrong)),
+    )

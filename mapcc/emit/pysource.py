@@ -1,0 +1,95 @@
+"""The one module that builds Python source text.
+
+Names come from files, and a file may hold anything: a name with a quote, a backslash or a line end
+must stay text. It goes into the source as a literal, or into a comment as the ``ascii()`` of itself.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from mapcc.diagnostics.escape import shorten
+
+Entry = str | tuple[str, int, int]
+
+COMMENT_LIMIT = 100
+
+# Raw strings are how regular expressions are read and written; in these characters they are exact.
+_PLAIN = re.compile(r"[A-Za-z0-9_ .^$()\[\]|*+?<>{}/:,;=!@%&~\\-]*")
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """Entries of a dict that stand under a comment of their own."""
+
+    comments: tuple[str, ...]
+    entries: tuple[tuple[str, Entry], ...]
+
+
+def literal(value: Entry) -> str:
+    r"""A literal that reads back as ``value``, in ASCII.
+
+    >>> print(literal("^blocks\\.(.+)$"), literal("it's"), literal(("x.\\1", 0, 3)))
+    r"^blocks\.(.+)$" "it's" (r"x.\1", 0, 3)
+    """
+    if isinstance(value, tuple):
+        return f"({', '.join(map(_scalar, value))})"
+    return _scalar(value)
+
+
+def _scalar(value: str | int) -> str:
+    if isinstance(value, int) or not _PLAIN.fullmatch(value) or value.endswith("\\"):
+        return ascii(value)
+    return f'r"{value}"' if "\\" in value else f'"{value}"'
+
+
+def quoted(text: str) -> str:
+    r"""Text from a file, for a comment.
+
+    >>> print(quoted("a\nimport os"))
+    'a\nimport os'
+    """
+    return ascii(shorten(text, COMMENT_LIMIT))
+
+
+def comment(text: str) -> str:
+    """A comment line of our words and :func:`quoted` ones.
+
+    >>> comment(f"line 3: {quoted('a -> b')}")
+    "# line 3: 'a -> b'"
+    """
+    # Only \n and \r end a comment for Python, but what reads lines may split at more than these.
+    assert text.isascii() and text.isprintable(), "a comment is one line of plain text"
+    return f"# {text}".rstrip()
+
+
+def assigned_dict(variable: str, header: Iterable[str], sections: Sequence[Section]) -> str:
+    """``variable = {...}`` under its header, an entry a line."""
+    assert variable.isidentifier()
+    lines = [*header, variable + " = {"]
+    for section in sections:
+        lines += [f"    {line}" for line in section.comments]
+        lines += [f"    {literal(key)}: {literal(value)}," for key, value in section.entries]
+    text = "\n".join([*lines, "}", ""])
+    written = [entry for section in sections for entry in section.entries]
+    assert read_dict(text, variable) == written, "the text reads back as what was written"
+    return text
+
+
+def read_dict(text: str, variable: str) -> list[tuple[str, Entry]]:
+    """The entries of an assigned dict, as Python reads them; nothing is run."""
+    for statement in ast.parse(text).body:
+        match statement:
+            case ast.Assign(targets=[ast.Name(id=name)], value=ast.Dict(keys=keys, values=values)):
+                if name == variable:
+                    return [
+                        (ast.literal_eval(key), ast.literal_eval(value))
+                        for key, value in zip(keys, values, strict=True)
+                        if key is not None
+                    ]
+            case _:
+                pass
+    return []

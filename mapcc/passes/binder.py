@@ -1,0 +1,109 @@
+"""What the passes of binding share: the bound mapping as it grows, and what was asked before."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from mapcc.diagnostics.model import Diagnostics
+from mapcc.diagnostics.suggest import Suggester
+from mapcc.ir.bound import BoundMapping, Layout
+from mapcc.ir.expr import Unevaluable, names
+from mapcc.ir.patterns import Index
+from mapcc.ir.program import Equation, Listed, Program
+from mapcc.passes.findings import Findings
+from mapcc.passes.layout import Problem
+from mapcc.passes.paths import PathIndex
+from mapcc.passes.resolve import Resolver
+from mapcc.passes.scope import report
+from mapcc.passes.words import regex_names
+from mapcc.passes.writer import NameWriter, name_writer
+from mapcc.tensors.spec import Manifest
+from mapcc.text import Span
+
+Key = tuple[int | str, ...]
+Position = tuple[int, ...]
+Members = dict[tuple[int, int], dict[Position, str]]
+
+# The value of a variable that a name does not have. No text of a hole is this one.
+ABSENT = "\0"
+
+
+@dataclass(slots=True)
+class Matched:
+    """What an equation's patterns matched: by unit and member, by key, by position on its axes."""
+
+    tensors: dict[tuple[int, int], dict[Key, dict[Position, str]]] = field(default_factory=dict)
+    filtered: int = 0
+
+
+class Binder:
+    """The state of one binding; the passes are functions over it."""
+
+    def __init__(
+        self, program: Program, source: Manifest, target: Manifest | None, found: Diagnostics
+    ) -> None:
+        self.bound = BoundMapping(program, source, target)
+        self.program, self.source, self.target = program, source, target
+        self.findings = Findings(found)
+        self.paths = PathIndex(source.tensors, program.separators[0])
+        self.matched: dict[int, Matched] = {}
+        self.layouts: dict[tuple[object, ...], Layout | Problem] = {}
+        self.dropped_by: dict[int, int] = {}
+        # What a failed instance would have taken and given: not reported a second time.
+        self.excused_sources: set[str] = set()
+        self.excused_targets: set[str] = set()
+        self._resolvers: dict[int, Resolver] = {}
+        self._writers: dict[tuple[int, int], NameWriter] = {}
+        self._suggester: Suggester | None = None
+
+    def resolver(self, equation: Equation) -> Resolver:
+        """The conditions of an equation."""
+        found = self._resolvers.get(id(equation))
+        if found is None:
+            found = self._resolvers[id(equation)] = Resolver(
+                equation.conditions,
+                equation.indices,
+                equation.variables,
+                equation.scope,
+                equation.prefix,
+                self.paths,
+                equation.atoms,
+            )
+        return found
+
+    def listed_resolver(self, listed: Listed) -> Resolver:
+        """The conditions of a ``drop`` or ``external``."""
+        words = {w for n in listed.names for p in n.parts if isinstance(p, Index) for w in names(p.expr)}
+        indices = frozenset(words - set(listed.scope.lets))
+        return Resolver(listed.conditions, indices, (), listed.scope, listed.prefix, self.paths)
+
+    def writer(self, equation: Equation, t: int) -> NameWriter:
+        """Writes the names of an equation's t-th target."""
+        writer = self._writers.get((id(equation), t))
+        if writer is None:
+            name = equation.targets[t].name
+            assert name is not None
+            writer = name_writer(name, equation.separators[1], equation.variables, regex_names(equation))
+            self._writers[id(equation), t] = writer
+        return writer
+
+    def parameters(self, equation: Equation, key: Key) -> Callable[[str], int]:
+        """Words in index expressions that are no indices."""
+        resolver = self.resolver(equation)
+        return lambda word: resolver.parameter(word, dict(zip(equation.variables, key, strict=True)))
+
+    def near_source(self, name: str) -> str | None:
+        """The source name that looks most like this one."""
+        self._suggester = self._suggester or Suggester(self.source.tensors)
+        return self._suggester.nearest(name)
+
+    def unevaluable(self, error: Unevaluable, resolver: Resolver, span: Span | None) -> None:
+        """Report an expression that has no value, once for all tensors."""
+        found = Diagnostics()
+        report(error, resolver.scope, span, found)
+        for d in found:
+            self.findings.add(d.code, d.message, d.span, notes=d.notes, help=d.help)
+
+    def excuse(self, members: Members) -> None:
+        self.excused_sources.update(name for tensors in members.values() for name in tensors.values())

@@ -1,0 +1,93 @@
+"""Words of an equation: which are indices, which stand where."""
+
+from __future__ import annotations
+
+from mapcc.ir import rules
+from mapcc.ir.expr import Name, names
+from mapcc.ir.patterns import Deep, Index, Part, Pattern, Regex, Star
+from mapcc.ir.program import Equation
+
+
+def left_names(equation: Equation) -> list[Pattern]:
+    return [name for unit in equation.units for name in unit.names]
+
+
+def right_names(equation: Equation) -> list[Pattern]:
+    return [target.name for target in equation.targets if target.name is not None]
+
+
+def parts_of(equation: Equation) -> list[Part]:
+    """The parts of every name."""
+    return [part for name in left_names(equation) + right_names(equation) for part in name.parts]
+
+
+def indices_of(equation: Equation) -> frozenset[str]:
+    """A word in braces is an index if it stands alone somewhere; else a let, if there is one."""
+    regexes = regex_names(equation)
+    parts = [
+        part
+        for name in left_names(equation) + right_names(equation)
+        for part in name.parts
+        if isinstance(part, Index)
+    ]
+    alone = {part.expr.name for part in parts if isinstance(part.expr, Name)} - regexes
+    defined = {o.name for c in equations_of(equation) for o in c.operands if isinstance(o, Name)}
+    words = {name for part in parts for name in names(part.expr)}
+    parameters = (words & (defined | set(equation.scope.lets))) - alone - ranged_words(equation)
+    return frozenset((words | alone) - parameters - regexes)
+
+
+def equations_of(equation: Equation) -> list[rules.Compare]:
+    """The conditions that state sizes."""
+    return [c for c in equation.conditions if isinstance(c, rules.Compare) and c.is_equation]
+
+
+def ranged_words(equation: Equation) -> set[str]:
+    """The words that ``in a..b`` gives a domain."""
+    return {
+        c.index.name
+        for c in equation.conditions
+        if isinstance(c, rules.InRange) and isinstance(c.index, Name)
+    }
+
+
+def regex_names(equation: Equation) -> frozenset[str]:
+    return frozenset(
+        part.name
+        for name in left_names(equation) + right_names(equation)
+        for part in name.parts
+        if isinstance(part, Regex)
+    )
+
+
+def condition_words(condition: rules.Condition) -> set[str]:
+    match condition:
+        case rules.Compare(operands, _):
+            return {word for operand in operands for word in names(operand)}
+        case rules.InRange(index, low, high):
+            return names(index) | names(low) | names(high)
+        case rules.Exists():
+            return set()
+
+
+def variables_of(name: Pattern, indices: frozenset[str], regexes: frozenset[str]) -> dict[str, None]:
+    """The variables of a name in order: indices, stars, expressions."""
+    out: dict[str, None] = {}
+    stars = deeps = 0
+    for part in name.parts:
+        match part:
+            case Star():
+                stars += 1
+                out[f"*{stars}"] = None
+            case Deep():
+                deeps += 1
+                out[f"**{deeps}"] = None
+            case Regex(word, _):
+                out[f"/{word}"] = None
+            case Index(Name(word)) if word in regexes:
+                out[f"/{word}"] = None
+            case Index(expr):
+                out.update((word, None) for word in sorted(names(expr)) if word in indices)
+            case _:
+                pass
+    return out

@@ -1,0 +1,157 @@
+"""Lowering of a bound mapping: each target tensor with the transfers that give it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from math import inf, prod
+
+from mapcc.diagnostics.fold import fold as fold_names
+from mapcc.diagnostics.model import Diagnostic, Diagnostics
+from mapcc.ir.bound import BoundMapping, Instance, Layout, Move
+from mapcc.ir.program import Unit
+from mapcc.ir.values import Step
+from mapcc.plan.fills import fill_value
+from mapcc.plan.model import Fill, Fold, Folded, Origin, Shape, SourceTensor, Transfer
+from mapcc.plan.moves import in_bytes, unaligned
+from mapcc.tensors.dtypes import DTYPES, Dtype
+
+Place = tuple[float, int]
+_NOWHERE: Place = (inf, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Lowered:
+    """A target tensor; ``place`` is the file and the byte of its first element that has a source."""
+
+    name: str
+    dtype: Dtype
+    shape: Shape
+    transfers: tuple[Transfer, ...]
+    place: Place
+
+
+@dataclass(slots=True)
+class Lowering:
+    """Goes through the instances; what is wrong goes to ``found``, what is folded to ``folds``."""
+
+    bound: BoundMapping
+    found: Diagnostics
+    folds: list[Fold] = field(default_factory=list)
+    _fold_of: dict[tuple[int, int], int] = field(default_factory=dict)
+    _layouts: dict[int, list[list[Move]]] = field(default_factory=dict)
+    _unaligned: dict[int, list[str]] = field(default_factory=dict)
+
+    def run(self) -> list[Lowered]:
+        lowered = []
+        for name, (instance, number) in self.bound.given.items():
+            tensor = self._tensor(name, instance, number)
+            if tensor is not None:
+                lowered.append(tensor)
+        self._report_unaligned()
+        return lowered
+
+    def _tensor(self, name: str, instance: Instance, number: int) -> Lowered | None:
+        dtype = instance.dtypes[number]
+        if dtype is None:
+            raise ValueError(f"{name!r} has no type: the mapping is not complete")
+        shape = instance.layout.target_shapes[number]
+        transfers = []
+        place = _NOWHERE
+        for move in self._moves(instance.layout)[number]:
+            transfer = self._transfer(name, instance, move, dtype)
+            if transfer is None:
+                return None
+            if place is _NOWHERE:
+                place = self._place(transfer, move)
+            transfers.append(transfer)
+        return Lowered(name, dtype, shape, tuple(transfers), place)
+
+    def _moves(self, layout: Layout) -> list[list[Move]]:
+        """By target, in target order; checked once a layout, so that no byte is left unwritten."""
+        moves = self._layouts.get(id(layout))
+        if moves is None:
+            moves = self._layouts[id(layout)] = [[] for _ in layout.target_shapes]
+            for move in sorted(layout.moves, key=lambda m: m.target_offset):
+                moves[move.target].append(move)
+            for shape, own in zip(layout.target_shapes, moves, strict=True):
+                if sum(move.numel for move in own) != prod(shape):
+                    raise ValueError(f"the moves do not give each element of {list(shape)} once")
+        return moves
+
+    def _transfer(self, name: str, instance: Instance, move: Move, dtype: Dtype) -> Transfer | None:
+        unit = instance.equation.units[instance.layout.unit_of_source[move.source]]
+        origin: Origin
+        if unit.is_created:
+            value = fill_value(unit, instance.equation, dtype, self.found)
+            if value is None:
+                return None
+            origin, source, steps = Fill(value), dtype, ()
+        else:
+            origin, source, steps = self._origin(unit, instance, move)
+        if source.bits % 8:
+            if unaligned(move, source.bits):
+                self._unaligned.setdefault(id(instance.equation), []).append(name)
+                return None
+            move = in_bytes(move, source.bits)
+        return Transfer(origin, move, steps, source, dtype)
+
+    def _origin(
+        self, unit: Unit, instance: Instance, move: Move
+    ) -> tuple[Origin, Dtype, tuple[Step, ...]]:
+        tensors = tuple(self._source(name) for name in instance.sources[move.source])
+        if len(tensors) == 1:
+            (tensor,) = tensors
+            return tensor, tensor.dtype, effective_steps(tensor.dtype, unit.steps)
+        key = (id(instance), move.source)
+        number = self._fold_of.get(key)
+        if number is None:
+            number = self._fold_of[key] = len(self.folds)
+            wide = any(tensor.dtype.name == "F64" for tensor in tensors)
+            dtype = DTYPES["F64" if wide else "F32"]
+            # Of several tensors, the last is the one whose shape the result has.
+            self.folds.append(Fold(unit.steps[0], tensors, dtype, tensors[-1].shape))
+        dtype = self.folds[number].dtype
+        return Folded(number), dtype, effective_steps(dtype, unit.steps[1:])
+
+    def _source(self, name: str) -> SourceTensor:
+        spec = self.bound.source.tensors[name]
+        assert spec.file is not None
+        assert spec.dtype is not None
+        return SourceTensor(spec.file, spec.begin, spec.dtype, spec.shape)
+
+    def _place(self, transfer: Transfer, move: Move) -> Place:
+        match transfer.origin:
+            case SourceTensor(file, begin, dtype, _):
+                return (file, begin * 8 + move.source_offset * dtype.bits)
+            case Folded(number):
+                last = self.folds[number].inputs[-1]
+                return (last.file, last.begin * 8)
+            case Fill():
+                return _NOWHERE
+
+    def _report_unaligned(self) -> None:
+        for instance in self._instances():
+            names = self._unaligned.pop(id(instance.equation), None)
+            if names:
+                message = "elements that are smaller than a byte can only be moved in whole bytes"
+                notes = ("two F4 share a byte, and four F6 share three",)
+                span = instance.equation.span
+                self.found.add(
+                    Diagnostic("MC502", message, span, notes=notes, names=tuple(fold_names(names)))
+                )
+
+    def _instances(self) -> Iterator[Instance]:
+        yield from self.bound.instances
+
+
+def effective_steps(dtype: Dtype, steps: tuple[Step, ...]) -> tuple[Step, ...]:
+    """The steps without casts to the type that the elements have: these must move bits, not compute."""
+    kept: list[Step] = []
+    for step in steps:
+        exact = not kept or kept[-1].dtype is not None
+        if step.dtype is not None and step.dtype == dtype and exact:
+            continue
+        kept.append(step)
+        dtype = step.dtype or dtype
+    return tuple(kept)

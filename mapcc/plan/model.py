@@ -1,0 +1,150 @@
+"""The plan of a conversion: what is read from where, and where each byte of the output lies.
+
+A plan is data alone. It holds no open file and no array, so it can be printed, sent to another
+machine and carried out there, in any order of its output tensors.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from mapcc.ir.bound import Move
+from mapcc.ir.values import Step
+from mapcc.tensors.disk import Stamp
+from mapcc.tensors.dtypes import Dtype
+
+Shape = tuple[int, ...]
+
+
+class SourceFile(NamedTuple):
+    """A file of the source, and what it was when its header was read (None: not known)."""
+
+    path: str
+    stamp: Stamp | None
+
+
+class SourceTensor(NamedTuple):
+    """A tensor of the source: ``file`` counts :attr:`Plan.sources`, ``begin`` is a byte of that file."""
+
+    file: int
+    begin: int
+    dtype: Dtype
+    shape: Shape
+
+
+class Fill(NamedTuple):
+    """No tensor, but one number for all elements."""
+
+    value: int | float
+
+
+class Folded(NamedTuple):
+    """The result of ``Plan.folds[number]``."""
+
+    number: int
+
+
+Origin = SourceTensor | Fill | Folded
+
+
+class Transfer(NamedTuple):
+    """Elements of one origin, put in their places in one target tensor.
+
+    Without steps and with equal types it moves bits and computes nothing. Otherwise the elements
+    pass through ``steps``, and what comes out is rounded to ``target`` if it is of another type.
+
+    Attributes:
+        move: in elements of ``source`` and ``target``; in bytes for types smaller than a byte.
+            Its operand numbers have no meaning here.
+        source: the type as it is read; of a folded origin, that of the fold.
+        target: the type of the output tensor.
+    """
+
+    origin: Origin
+    move: Move
+    steps: tuple[Step, ...]
+    source: Dtype
+    target: Dtype
+
+    @property
+    def is_plain(self) -> bool:
+        return not self.steps and self.source == self.target
+
+
+class OutputTensor(NamedTuple):
+    """A tensor of the output: its bytes are ``begin`` to ``end`` of its file, and come by ``transfers``.
+
+    The transfers are in the order of their first elements, and give each element exactly once.
+    """
+
+    name: str
+    dtype: Dtype
+    shape: Shape
+    begin: int
+    end: int
+    transfers: tuple[Transfer, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class OutputFile:
+    """A file of the output: ``header`` are its first bytes, the tensors follow without gaps.
+
+    Attributes:
+        size: of the whole file, in bytes.
+    """
+
+    name: str
+    header: bytes
+    size: int
+    tensors: tuple[OutputTensor, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class IndexFile:
+    """The ``index.json`` of a sharded output, whole."""
+
+    name: str
+    content: bytes
+
+
+class Fold(NamedTuple):
+    """An operation that is not elementwise: ``inputs`` to a tensor of ``dtype`` and ``shape``.
+
+    It is kept on disk while the output needs it, in the type in which it is computed.
+    """
+
+    step: Step
+    inputs: tuple[SourceTensor, ...]
+    dtype: Dtype
+    shape: Shape
+
+    @property
+    def nbytes(self) -> int:
+        count = self.dtype.bits // 8
+        for extent in self.shape:
+            count *= extent
+        return count
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A whole conversion.
+
+    Attributes:
+        sources: the files of the source; opened for reading alone.
+        bytes_read: of the elements that are used. Where they lie apart, what lies between may
+            be read too, if that is cheaper than to skip it.
+        bytes_written: the size of the output.
+        scratch: the most bytes of folds that are on disk at one time, beside the output.
+        memory: the most bytes of buffers, whatever the size of the tensors.
+    """
+
+    sources: tuple[SourceFile, ...]
+    files: tuple[OutputFile, ...]
+    folds: tuple[Fold, ...]
+    index: IndexFile | None
+    bytes_read: int
+    bytes_written: int
+    scratch: int
+    memory: int
