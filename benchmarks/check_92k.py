@@ -192,9 +192,12 @@ def process(command: list[str], runs: int) -> float:
 def stages(mapping: Path, source: Path, target: Path) -> dict[str, float]:
     """The parts of one check, in this process."""
     from mapcc.diagnostics.model import Diagnostics
-    from mapcc.passes.bind import Binder, analyse
+    from mapcc.passes.analyse import analyse
+    from mapcc.passes.binder import Binder
     from mapcc.passes.coverage import cover
     from mapcc.passes.flatten import flatten
+    from mapcc.passes.instances import make_instances
+    from mapcc.passes.take import match_sources
     from mapcc.passes.verdict import check_bijections
     from mapcc.syntax.load import Loader
     from mapcc.tensors.keysets import open_keyset
@@ -211,8 +214,8 @@ def stages(mapping: Path, source: Path, target: Path) -> dict[str, float]:
     spent["flatten, analyse"], program = timed(lambda: flatten(parsed, mapping, {}, {}, found, loader))
     spent["flatten, analyse"] += timed(lambda: analyse(program, found))[0]
     binder = Binder(program, ours, theirs, found)
-    spent["match names"], _ = timed(binder.match_sources)
-    spent["make instances"], _ = timed(binder.make_instances)
+    spent["match names"], _ = timed(lambda: match_sources(binder))
+    spent["make instances"], _ = timed(lambda: make_instances(binder))
     spent["coverage and types"], _ = timed(lambda: cover(binder))
     spent["bijections"], _ = timed(lambda: check_bijections(binder.bound, found))
     gc.enable()

@@ -146,9 +146,21 @@ def check(
         target: the key set that is wanted; without it only the source's side is checked.
         settings: values for the mapping's lets (``--set``).
     """
-    found = Diagnostics()
     with _collector_off():
-        opened = _open(mapping, found)
+        opened = _open(mapping, Diagnostics())
+    return _hold(opened, source, target, settings, source_config, target_config)
+
+
+def _hold(
+    opened: _Opened,
+    source: KeySet,
+    target: KeySet | None,
+    settings: Mapping[str, Setting] | None = None,
+    source_config: str | Path | None = None,
+    target_config: str | Path | None = None,
+) -> Checked:
+    found = opened.found
+    with _collector_off():
         source_keys = _key_set(source, source_config, found)
         target_keys = None if target is None else _key_set(target, target_config, found)
         if opened.mapping is None or source_keys is None or (target is not None and target_keys is None):
@@ -269,7 +281,10 @@ def invert(
     mapping: MappingLike,
     source: KeySet | None = None,
     target: KeySet | None = None,
-    **options: object,
+    *,
+    settings: Mapping[str, Setting] | None = None,
+    source_config: str | Path | None = None,
+    target_config: str | Path | None = None,
 ) -> Inverted:
     """The mapping from target to source, as a mapping.
 
@@ -284,5 +299,5 @@ def invert(
     assert opened.mapping is not None
     if source is None or target is None:
         return invert_text(opened.mapping, opened.path, opened.loader)
-    checked = check(mapping, source, target, **options)  # type: ignore[arg-type]
-    return invert_bound(opened.mapping, opened.path, bound_mapping(checked), opened.loader)
+    checked = _hold(opened, source, target, settings, source_config, target_config)
+    return invert_bound(opened.mapping, opened.path, bound_mapping(checked), opened.loader, settings)

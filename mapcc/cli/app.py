@@ -7,6 +7,7 @@ import sys
 from enum import StrEnum
 from fnmatch import fnmatchcase
 from pathlib import Path
+from shlex import quote
 from typing import Annotated, Optional
 
 import typer
@@ -73,7 +74,7 @@ def _options(
 def _setting(text: str) -> tuple[str, int | float | str]:
     name, equals, value = text.partition("=")
     if not equals or not name.isidentifier():
-        fail([Diagnostic("MC007", f"--set {text}: write --set NAME=VALUE")])
+        fail([Diagnostic("MC007", f"--set {text} is not NAME=VALUE", help=f"--set {name or 'NAME'}=VALUE")])
     for kind in (int, float):
         try:
             return name, kind(value)
@@ -166,7 +167,8 @@ def _size(text: str) -> int:
     except (ValueError, KeyError, OverflowError):
         size = 0
     if size <= 0:
-        fail([Diagnostic("MC007", f"--max-shard-size {text}: write a size such as 5GB or 500MB")])
+        message = f"--max-shard-size {text} is not a size"
+        fail([Diagnostic("MC007", message, help="--max-shard-size 5GB, or 500MB")])
     return size
 
 
@@ -214,7 +216,9 @@ def _write_file(path: Path, text: str) -> None:
     try:
         path.write_text(text, encoding="utf-8")
     except OSError as error:
-        fail([Diagnostic("MC005", f"{path}: {error.strerror or error}")])
+        why = (error.strerror or str(error)).lower()
+        help = "" if path.parent.is_dir() else f"mkdir -p {quote(str(path.parent))}"
+        fail([Diagnostic("MC005", f"cannot write `{path}`: {why}", help=help)])
 
 
 @app.command(epilog="Example: mapcc invert wan.mapcc --source official.json --target diffusers.json")
@@ -229,7 +233,7 @@ def invert(
     """Print the mapping from target to source. With both key sets it is proven before it is printed."""
     from mapcc import api
 
-    inverted = api.invert(mapping, source, target, **_options(set_, source_config, target_config))
+    inverted = api.invert(mapping, source, target, **_options(set_, source_config, target_config))  # type: ignore[arg-type]
     report(inverted.warnings)
     if not inverted.proven:
         say("not proven: give --source and --target, the key sets of the forward mapping", sys.stderr)

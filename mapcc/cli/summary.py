@@ -6,6 +6,7 @@ from collections import Counter
 
 from mapcc.api import Checked
 from mapcc.diagnostics.escape import escape
+from mapcc.diagnostics.render import plural
 from mapcc.passes.describe import Piece, Shown
 from mapcc.passes.verdict import Kind
 
@@ -14,7 +15,8 @@ def summary(checked: Checked) -> str:
     """Two lines: how many tensors, and what can be got back."""
     bound = checked.bound
     assert bound is not None
-    sides = f"{len(bound.source.tensors)} source tensors -> {len(bound.given)} target tensors"
+    taken, given = len(bound.source.tensors), len(bound.given)
+    sides = f"{plural(taken, 'source tensor')} -> {plural(given, 'target tensor')}"
     listed = [f"{len(bound.dropped)} dropped"] if bound.dropped else []
     listed += [f"{len(bound.external)} external"] if bound.external else []
     listed += [] if bound.target else ["target not checked: no --target"]

@@ -60,8 +60,8 @@ def tally(diagnostics: Iterable[Diagnostic]) -> str:
     'no errors'
     """
     errors, warnings = _count(diagnostics)
-    parts = [_plural(errors, "error")] if errors else []
-    parts += [_plural(warnings, "warning")] if warnings else []
+    parts = [plural(errors, "error")] if errors else []
+    parts += [plural(warnings, "warning")] if warnings else []
     return ", ".join(parts) or "no errors"
 
 
@@ -105,7 +105,7 @@ def _place(
 def _names(d: Diagnostic) -> list[str]:
     """The names to list: those that the words do not say already, the first few of them."""
     said = " ".join((d.message, d.label, d.help, *d.notes))
-    unsaid = [name for name in d.names if name not in said]
+    unsaid = [name for name in d.names if f"`{name}`" not in said]
     shown = [escape(shorten(name)) for name in unsaid[:NAMES_SHOWN]]
     more = len(unsaid) - len(shown)
     return [*shown, f"... and {more} more"] if more else shown
@@ -168,7 +168,7 @@ def _count(diagnostics: Iterable[Diagnostic]) -> tuple[int, int]:
     return kinds.count(Severity.ERROR), kinds.count(Severity.WARNING)
 
 
-def _plural(count: int, noun: str) -> str:
+def plural(count: int, noun: str) -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 

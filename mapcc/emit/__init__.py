@@ -1,0 +1,7 @@
+"""Back ends: what a bound mapping is written as, for programs that are not mapcc."""
+
+from mapcc.emit.fastvideo import Emitted, emit_fastvideo
+
+EMITTERS = {"fastvideo": emit_fastvideo}
+
+__all__ = ["EMITTERS", "Emitted", "emit_fastvideo"]

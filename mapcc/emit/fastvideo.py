@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 
 from mapcc.diagnostics.fold import fold
 from mapcc.diagnostics.model import Diagnostic, Diagnostics
-from mapcc.emit.entries import Clash, Level, Said, entries_of
-from mapcc.emit.fastvideo_text import Stated, render
+from mapcc.emit.entries import Candidate, Clash, Level, entries_of
+from mapcc.emit.fastvideo_text import RuleEntries, render
 from mapcc.emit.pysource import Entry
 from mapcc.emit.replay import Mapped, load, mapper
 from mapcc.emit.wholes import Refusal, Row, rows_of
@@ -32,7 +32,7 @@ class Emitted:
     Attributes:
         text: a Python snippet that assigns ``param_names_mapping``; "" if anything was refused.
         table: the same dict as a value.
-        diagnostics: MC601 for each rule that cannot be said, with the reason and the way out.
+        diagnostics: MC601 for each rule that cannot be candidate, with the reason and the way out.
     """
 
     text: str = ""
@@ -50,42 +50,42 @@ def emit_fastvideo(bound: BoundMapping) -> Emitted:
     rules = _sayable(bound, found)
     if len(found):
         return Emitted(diagnostics=tuple(found))
-    wanted = {
-        source: mapped for said in rules for source, mapped in _wanted(said.moved)
-    }
-    owners = {name: said for said in rules for i, _ in said.moved for operand in i.sources for name in operand}
-    stated = _replayed(rules, wanted, owners, bound, found)
-    if stated is None:
+    wanted = {source: mapped for candidate in rules for source, mapped in _wanted(candidate.moved)}
+    owners = {source: candidate for candidate in rules for source, _ in _wanted(candidate.moved)}
+    tables = _replayed(rules, wanted, owners, bound, found)
+    if tables is None:
         return Emitted(diagnostics=tuple(found))
-    table = {pattern: entry for one in stated for pattern, entry in one.entries.items()}
-    return Emitted(render(bound, stated), table)
+    table = {pattern: entry for one in tables for pattern, entry in one.entries.items()}
+    return Emitted(render(bound, tables), table)
 
 
-# --- what can be said
+# --- what can be candidate
 
 
-def _sayable(bound: BoundMapping, found: Diagnostics) -> list[Said]:
+def _sayable(bound: BoundMapping, found: Diagnostics) -> list[Candidate]:
     """Each rule that took something, with what becomes of its tensors; refusals go to ``found``."""
     findings = Findings(found)
-    rules: dict[Equation, Said] = {}
-    taken: dict[str, Instance] = {}
+    rules: dict[Equation, Candidate] = {}
+    taken: set[str] = set()
     for instance in bound.instances:
         rows = rows_of(instance, bound.source.tensors)
         names = [name for operand in instance.sources for name in operand]
-        if not isinstance(rows, Refusal) and any(name in taken for name in names):
+        if not isinstance(rows, Refusal) and not taken.isdisjoint(names):
             rows = Refusal("give one tensor to two targets")
-        taken.update(dict.fromkeys(names, instance))
+        taken.update(names)
         if isinstance(rows, Refusal):
             _refuse(findings, instance, rows, names or [name for name in instance.targets if name])
         else:
-            rules.setdefault(instance.equation, Said(instance.equation, [])).moved.append((instance, rows))
+            rules.setdefault(instance.equation, Candidate(instance.equation, [])).moved.append(
+                (instance, rows)
+            )
     for name, listed in bound.dropped.items():
-        reason = "leave a tensor out: a name that no pattern matches passes through, and the loader stops at it"
+        reason = "leave a tensor out: a name that no pattern matches stays, and the loader stops at it"
         findings.add("MC601", f"{CANNOT} {reason}", listed.span, name, help=CONVERT)
     findings.flush()
-    for said in rules.values():
-        if all(source == mapped[0] and mapped[1] is None for source, mapped in _wanted(said.moved)):
-            said.level = Level.LEFT_OUT
+    for candidate in rules.values():
+        if all(source == mapped[0] and mapped[1] is None for source, mapped in _wanted(candidate.moved)):
+            candidate.level = Level.LEFT_OUT
     return list(rules.values())
 
 
@@ -101,81 +101,79 @@ def _wanted(moved: Iterable[tuple[Instance, tuple[Row, ...]]]) -> Iterable[tuple
     """What the engine has to make of each name."""
     for instance, rows in moved:
         for row in rows:
-            yield instance.sources[row.source][-1], (instance.targets[row.target], row.index, row.count)
+            yield instance.sources[row.source][-1], (instance.targets[row.target], row.place, row.of)
 
 
 # --- the table, and the proof
 
 
 def _replayed(
-    rules: list[Said],
+    rules: list[Candidate],
     wanted: dict[str, Mapped],
-    owners: dict[str, Said],
+    owners: dict[str, Candidate],
     bound: BoundMapping,
     found: Diagnostics,
-) -> list[Stated] | None:
+) -> list[RuleEntries] | None:
     """Entries that mean what the mapping means; rules for which they do not are written out further.
 
     This ends: written out to the last name, and put first, a rule's entries match its names alone.
     """
     paths = PathIndex(bound.source.tensors, bound.program.separators[0])
     while True:
-        stated, unclear = _stated(rules, paths)
+        tables, unclear = _tables(rules, paths)
         wrong: list[str] = []
         if not unclear:
-            wrong = _wrong_names(stated, wanted, bound)
+            wrong = _wrong_names(tables, wanted, bound)
             if not wrong:
-                return stated
-        concerned = {id(said): said for said in unclear}
+                return tables
+        concerned = {id(candidate): candidate for candidate in unclear}
         concerned.update((id(owners[name]), owners[name]) for name in wrong if name in owners)
-        raised = [said for said in concerned.values() if said.level is not Level.NAMES]
+        raised = [candidate for candidate in concerned.values() if candidate.level is not Level.NAMES]
         if not raised:
             found.add(_different(wrong))
             return None
-        for said in raised:
-            said.level = Level(said.level + 1)
+        for candidate in raised:
+            candidate.level = Level(candidate.level + 1)
 
 
-def _stated(rules: list[Said], paths: PathIndex) -> tuple[list[Stated], list[Said]]:
+def _tables(rules: list[Candidate], paths: PathIndex) -> tuple[list[RuleEntries], list[Candidate]]:
     """All entries in their order, and the rules that share a pattern with different replacements."""
-    stated: list[Stated] = []
-    unclear: list[Said] = []
-    owners: dict[str, tuple[Said, Entry]] = {}
-    for said in sorted(rules, key=_precedence):
+    tables: list[RuleEntries] = []
+    unclear: list[Candidate] = []
+    owners: dict[str, tuple[Candidate, Entry]] = {}
+    for candidate in sorted(rules, key=_precedence):
         try:
-            entries = entries_of(said, paths)
+            entries = entries_of(candidate, paths)
         except Clash:
-            unclear.append(said)
+            unclear.append(candidate)
             continue
         for pattern, entry in entries.items():
-            other, same = owners.setdefault(pattern, (said, entry))
+            other, same = owners.setdefault(pattern, (candidate, entry))
             if same != entry:
-                unclear += [said, other]
-        stated.append(Stated(said, entries))
-    return stated, unclear
+                unclear += [candidate, other]
+        tables.append(RuleEntries(candidate, entries))
+    return tables, unclear
 
 
-def _precedence(said: Said) -> tuple[bool, bool, bool, int]:
+def _precedence(candidate: Candidate) -> tuple[bool, bool, bool, int]:
     """The first match wins: whole names, then rules before defaults, written-out ones before open ones."""
-    equation = said.equation
-    is_open = said.open_variables == frozenset(equation.variables)
-    return said.level is not Level.NAMES, equation.is_default, is_open, equation.number
+    equation = candidate.equation
+    is_open = candidate.open_variables == frozenset(equation.variables)
+    return candidate.level is not Level.NAMES, equation.is_default, is_open, equation.number
 
 
-def _wrong_names(stated: list[Stated], wanted: dict[str, Mapped], bound: BoundMapping) -> list[str]:
+def _wrong_names(tables: list[RuleEntries], wanted: dict[str, Mapped], bound: BoundMapping) -> list[str]:
     """The source names of which the engine makes something else."""
-    table = {pattern: entry for one in stated for pattern, entry in one.entries.items()}
+    table = {pattern: entry for one in tables for pattern, entry in one.entries.items()}
     map_name = mapper(table)
-    names = bound.source.tensors
-    wrong = [name for name in names if map_name(name) != wanted.get(name)]
+    mapped = {name: map_name(name) for name in bound.source.tensors}
+    wrong = [name for name in mapped if mapped[name] != wanted.get(name)]
     if wrong:
         return wrong
-    # Names that are all right cannot come together wrongly; asked all the same, since it is the claim.
-    loaded = load(names, map_name)
-    given = {
-        target: tuple(name for name in names if wanted[name][0] == target) for target in loaded.faults
-    }
-    return [name for sources in given.values() for name in sources]
+    # Names that are all right come together rightly; asked all the same, since it is what is promised.
+    loaded = load(mapped, mapped.__getitem__)
+    astray = set(loaded.faults) | (loaded.tensors.keys() ^ bound.given.keys())
+    return [name for name in mapped if mapped[name][0] in astray]
 
 
 def _different(wrong: list[str]) -> Diagnostic:

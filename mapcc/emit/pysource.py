@@ -36,7 +36,7 @@ def literal(value: Entry) -> str:
     r"^blocks\.(.+)$" "it's" (r"x.\1", 0, 3)
     """
     if isinstance(value, tuple):
-        return f"({', '.join(map(_scalar, value))})"
+        return f"({', '.join(_scalar(part) for part in value)})"
     return _scalar(value)
 
 
@@ -62,7 +62,8 @@ def comment(text: str) -> str:
     "# line 3: 'a -> b'"
     """
     # Only \n and \r end a comment for Python, but what reads lines may split at more than these.
-    assert text.isascii() and text.isprintable(), "a comment is one line of plain text"
+    plain = text.isascii() and text.isprintable()
+    assert plain, "a comment is one line of plain text"
     return f"# {text}".rstrip()
 
 

@@ -12,8 +12,8 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
-Entry = str | tuple[str, int, int]
-Table = dict[str, Entry]
+from mapcc.emit.pysource import Entry
+
 Mapped = tuple[str, int | None, int | None]
 
 _TOKEN = re.compile(r"\\.|.", re.DOTALL)
@@ -31,9 +31,13 @@ def mapper(table: Mapping[str, Entry]) -> Callable[[str], Mapped]:
     for number, pattern in enumerate(table):
         by_prefix.setdefault(literal_prefix(pattern), []).append(number)
     lengths = sorted({len(prefix) for prefix in by_prefix})
+    orders: dict[tuple[str, ...], list[int]] = {}
 
     def map_name(name: str) -> Mapped:
-        possible = sorted(number for n in lengths for number in by_prefix.get(name[:n], ()) if n <= len(name))
+        prefixes = tuple([name[:n] for n in lengths if name[:n] in by_prefix])
+        possible = orders.get(prefixes)
+        if possible is None:
+            possible = orders[prefixes] = sorted({n for prefix in prefixes for n in by_prefix[prefix]})
         for number in possible:
             pattern, replacement = entries[number]
             if pattern.match(name):

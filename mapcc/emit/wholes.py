@@ -20,12 +20,12 @@ Shape = tuple[int, ...]
 
 
 class Row(NamedTuple):
-    """A source operand, and the target operand that it becomes or is the ``index``-th of ``count`` of."""
+    """A source operand and the target operand that it becomes, or is the ``place``-th of ``of`` pieces of."""
 
     source: int
     target: int
-    index: int | None = None
-    count: int | None = None
+    place: int | None = None
+    of: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +101,7 @@ def _scattered(instance: Instance, operands: Sequence[TensorSpec]) -> Refusal | 
         if any(size > 1 and stride == 0 for size, stride, _ in move.dims):
             return Refusal("repeat elements of a tensor")
         counts = reached.setdefault(move.source, {})
-        counts[move.target] = counts.get(move.target, 0) + move.count
+        counts[move.target] = counts.get(move.target, 0) + move.numel
     for source, counts in reached.items():
         if len(counts) > 1:
             if all(count == operands[source].numel for count in counts.values()):
@@ -131,7 +131,7 @@ def _gathered(instance: Instance, number: int, operands: Sequence[TensorSpec]) -
     refusal = _concatenated(parts, shape, all(start is not None for start in starts.values()), moves, order)
     if refusal:
         return refusal
-    return [Row(source, number, index, len(order)) for index, source in enumerate(order)]
+    return [Row(source, number, place, len(order)) for place, source in enumerate(order)]
 
 
 def _renamed(spec: TensorSpec, moves: Sequence[Move], shape: Shape) -> Refusal | None:
@@ -154,7 +154,7 @@ def _start(moves: Iterable[Move], numel: int) -> int | None:
         if any(source != target for _, source, target in move.dims):
             return None
         starts.add(move.target_offset - move.source_offset)
-        count += move.count
+        count += move.numel
     if len(starts) > 1 or count != numel:
         return None
     return starts.pop() if starts else 0
@@ -177,13 +177,13 @@ def _concatenated(
     if adjacent and 0 in dims:
         return None
     if any(len(shape) == len(part.shape) + 1 for part in parts):
-        return Refusal("stack tensors on a new axis, only concatenate along dimension 0", note=note)
+        return Refusal("stack tensors on a new axis: it concatenates along dimension 0", note=note)
     for k in dims:
         if k and all(_is_cat(part, shape, k, moves[at]) for part, at in zip(parts, order, strict=True)):
-            return Refusal(f"concatenate along dimension {k}, only along dimension 0", note=note)
+            return Refusal(f"concatenate along dimension {k}: it does so along dimension 0", note=note)
     if adjacent:
         return Refusal("concatenate and give another shape", note=note)
-    return Refusal("interleave tensors: it only puts one after the other", note=note)
+    return Refusal("interleave tensors: it puts one after the other", note=note)
 
 
 def _sums_to(parts: Sequence[TensorSpec], shape: Shape, dim: int) -> bool:

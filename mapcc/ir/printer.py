@@ -12,6 +12,7 @@ from mapcc.ir.patterns import Deep, Group, Index, NameAxis, Part, Pattern, Regex
 
 WIDTH = 110
 INDENT = "    "
+GAP = "   "
 
 _PLAIN = re.compile(r"(?:[A-Za-z0-9_.\/]|-(?!>))+")
 KEYWORDS = frozenset(
@@ -53,7 +54,9 @@ def _part(part: Part) -> str:
         case Deep():
             return "**"
         case Index(expr):
-            return "{" + print_expr(expr, tight=not isinstance(expr, Binary) or expr.op in "+-") + "}"
+            # A bare product is as tight as one inside a sum.
+            least = 2 if isinstance(expr, Binary) and expr.op not in "+-" else 0
+            return "{" + print_expr(expr, not _has_product(expr), least) + "}"
         case Regex(name, expression):
             return "{" + f"{name}:/" + expression.replace("/", "\\/") + "/}"
         case Group(members):
@@ -112,9 +115,16 @@ def print_expr(expr: Expr, tight: bool = False, least: int = 0) -> str:
         case Binary(op, left, right):
             level = _PRECEDENCE[op]
             first, second = (5, 3) if op == "**" else (level, level + 1)
-            space = "" if tight or op in ("*", "**") else " "
+            space = "" if tight or op == "**" or (op == "*" and least) else " "
             text = f"{print_expr(left, tight, first)}{space}{op}{space}{print_expr(right, tight, second)}"
             return f"({text})" if level < least else text
+
+
+def _has_product(expr: Expr) -> bool:
+    """``{4*b + r}`` has spaces, ``{n-1-i}`` has none."""
+    return isinstance(expr, Binary) and (
+        expr.op not in "+-" or _has_product(expr.left) or _has_product(expr.right)
+    )
 
 
 def print_condition(condition: rules.Condition) -> str:
@@ -205,52 +215,116 @@ def _with_comment(line: str, comment: str) -> str:
 
 def _body(body: Sequence[rules.Statement], indent: str) -> list[str]:
     lines: list[str] = []
-    for run in _runs(body):
-        width = max((len(_left(s)) for s in run if isinstance(s, rules.Rule)), default=0)
-        if width > WIDTH // 2 - len(indent):
-            width = 0
+    for run in _runs(body, indent):
+        columns = _columns([s for s in run if isinstance(s, rules.Rule)], indent)
         for statement in run:
             lines += _comments(statement.trivia.before, indent)
-            lines += _statement(statement, indent, width)
+            lines += _statement(statement, indent, columns)
     return lines
 
 
-def _runs(body: Sequence[rules.Statement]) -> list[list[rules.Statement]]:
-    """Neighbouring statements without an empty line between them: their arrows align."""
+def _runs(body: Sequence[rules.Statement], indent: str) -> list[list[rules.Statement]]:
+    """Neighbouring one-line rules without an empty line between them: their arrows align."""
     runs: list[list[rules.Statement]] = []
+    open_run = False
     for statement in body:
-        together = isinstance(statement, rules.Rule) and "" not in statement.trivia.before
-        if runs and together and isinstance(runs[-1][-1], rules.Rule):
+        short = isinstance(statement, rules.Rule) and len(_one_line(statement, indent, (0, 0))) <= WIDTH
+        if open_run and short and "" not in statement.trivia.before:
             runs[-1].append(statement)
         else:
             runs.append([statement])
+        open_run = short
     return runs
 
 
-def _left(rule: rules.Rule) -> str:
-    return print_side(rule.left)
+def _columns(run: Sequence[rules.Rule], indent: str) -> tuple[int, int]:
+    """How wide the left and right sides of a run are, so that arrows and conditions align."""
+    short = [rule for rule in run if len(_one_line(rule, indent, (0, 0))) <= WIDTH]
+    left = max((len(print_side(rule.left)) for rule in short), default=0)
+    if any(len(_one_line(rule, indent, (left, 0))) > WIDTH for rule in short):
+        left = 0
+    right = max((len(print_side(rule.right)) for rule in short if _modifiers(rule.modifiers)), default=0)
+    if any(len(_one_line(rule, indent, (left, right))) > WIDTH for rule in short):
+        right = 0
+    return left, right
 
 
-def _rule(rule: rules.Rule, indent: str, width: int) -> list[str]:
-    arrow = "<->" if rule.bijective else "->"
-    left, right = _left(rule), print_side(rule.right)
-    tail = _modifiers(rule.modifiers)
-    line = f"{indent}{left:<{width}} {arrow} {right}" + (f"   {tail}" if tail else "")
+def _one_line(rule: rules.Rule, indent: str, columns: tuple[int, int]) -> str:
+    left, right = print_side(rule.left), print_side(rule.right)
+    arrow, tail = _arrow(rule), _modifiers(rule.modifiers)
+    return (
+        f"{indent}{left:<{columns[0]}} {arrow} {right:<{columns[1]}}{GAP}{tail}"
+        if tail
+        else (f"{indent}{left:<{columns[0]}} {arrow} {right}")
+    )
+
+
+def _arrow(rule: rules.Rule) -> str:
+    return "<->" if rule.bijective else "->"
+
+
+def _rule(rule: rules.Rule, indent: str, columns: tuple[int, int]) -> list[str]:
+    line = _one_line(rule, indent, columns)
     if len(line) <= WIDTH:
         return [line]
-    # Too long: arrow, targets and conditions each on a line of their own.
-    inner = indent + INDENT
-    lines = [indent + left, f"{inner}{arrow} {right}"]
-    if len(lines[-1]) > WIDTH:
+    line = _one_line(rule, indent, (0, 0))
+    if len(line) <= WIDTH:
+        return [line]
+    return _long_rule(rule, indent)
+
+
+def _long_rule(rule: rules.Rule, indent: str) -> list[str]:
+    """Arrow, targets and conditions each on a line of their own."""
+    tail, inner = _modifiers(rule.modifiers), indent + INDENT
+    line = f"{indent}{print_side(rule.left)} {_arrow(rule)} {print_side(rule.right)}"
+    if len(line) <= WIDTH:
+        return [line, inner + tail]
+    paired = _paired(rule)
+    if paired is not None:
+        arrow = _arrow(rule)
+        lines = [f"{indent}{' ' * len(arrow)} {paired[0]}", f"{indent}{arrow} {paired[1]}"]
+    else:
         terms = [print_term(term) for term in rule.right]
-        head = f"{inner}{arrow} "
-        lines[-1:] = [
-            (head if k == 0 else " " * len(head)) + term + ("," if k < len(terms) - 1 else "")
-            for k, term in enumerate(terms)
-        ]
-    if tail:
-        lines.append(inner + tail)
-    return lines
+        head = f"{inner}{_arrow(rule)} "
+        lines = [indent + print_side(rule.left), head + ", ".join(terms)]
+        if len(lines[-1]) > WIDTH:
+            ends = [","] * (len(terms) - 1) + [""]
+            starts = [head] + [" " * len(head)] * (len(terms) - 1)
+            lines[-1:] = [a + term + b for a, term, b in zip(starts, terms, ends, strict=True)]
+    return [*lines, inner + tail] if tail else lines
+
+
+def _paired(rule: rules.Rule) -> tuple[str, str] | None:
+    """Two plain names whose one group has members to compare by eye."""
+    match rule.left, rule.right:
+        case ((rules.Tensor(left, None, ()),), (rules.Tensor(right, None, ()),)):
+            return paired_groups(left, right)
+        case _:
+            return None
+
+
+def paired_groups(left: Pattern, right: Pattern) -> tuple[str, str] | None:
+    """Both names with the members of their longest group in columns; None if nothing pairs."""
+    places = [[at for at, part in enumerate(name.parts) if isinstance(part, Group)] for name in (left, right)]
+    pairs = list(zip(*places, strict=False))
+    if not pairs or len(places[0]) != len(places[1]):
+        return None
+    at, to = max(pairs, key=lambda pair: len(_part(left.parts[pair[0]]) + _part(right.parts[pair[1]])))
+    ours, theirs = _members(left.parts[at]), _members(right.parts[to])
+    if len(ours) != len(theirs):
+        return None
+    widths = [max(len(a), len(b)) for a, b in zip(ours, theirs, strict=True)]
+    return _in_columns(left, at, ours, widths), _in_columns(right, to, theirs, widths)
+
+
+def _members(part: Part) -> list[str]:
+    return [_parts(member) for member in part.members] if isinstance(part, Group) else []
+
+
+def _in_columns(name: Pattern, at: int, members: Sequence[str], widths: Sequence[int]) -> str:
+    padded = [f"{text},".ljust(width + 2) for text, width in zip(members[:-1], widths, strict=False)]
+    inside = "".join(padded) + members[-1]
+    return f"{_parts(name.parts[:at])}{{{inside}}}{_parts(name.parts[at + 1 :])}"
 
 
 def _modifiers(modifiers: rules.Modifiers) -> str:
@@ -259,22 +333,22 @@ def _modifiers(modifiers: rules.Modifiers) -> str:
         words.append("optional")
     if modifiers.where:
         words.append(f"where {print_where(modifiers.where)}")
-    return "   ".join(words)
+    return GAP.join(words)
 
 
 def _joined(head: str, modifiers: rules.Modifiers) -> str:
     tail = _modifiers(modifiers)
-    return f"{head}   {tail}" if tail else head
+    return f"{head}{GAP}{tail}" if tail else head
 
 
-def _statement(statement: rules.Statement, indent: str, width: int) -> list[str]:
+def _statement(statement: rules.Statement, indent: str, columns: tuple[int, int]) -> list[str]:
     after = statement.trivia.after
     match statement:
         case rules.Rule():
-            lines = _rule(statement, indent, width)
+            lines = _rule(statement, indent, columns)
             return [*lines[:-1], _with_comment(lines[-1], after)]
         case rules.Block(left, right, body, modifiers):
-            head = _joined(f"{indent}{print_name(left)} -> {print_name(right)}", modifiers) + " {"
+            head = _block_head(left, right, modifiers, indent)
             return _braces(head, _body(body, indent + INDENT), statement.tail, after, indent)
         case rules.Default(body):
             return _braces(f"{indent}default {{", _body(body, indent + INDENT), statement.tail, after, indent)
@@ -284,7 +358,23 @@ def _statement(statement: rules.Statement, indent: str, width: int) -> list[str]
             inner = [line for keep in keeps for line in _keep_dtype(keep, indent + INDENT)]
             return _braces(f"{indent}dtype {dtype} {{", inner, statement.tail, after, indent)
         case _:
-            return [_with_comment(indent + _simple(statement), after)]
+            return _reasoned(_with_comment(indent + _simple(statement), after), indent)
+
+
+def _reasoned(line: str, indent: str) -> list[str]:
+    """A reason on a line of its own, if there is no room for it."""
+    head, because, reason = line.partition(' because "')
+    if len(line) <= WIDTH or not because:
+        return [line]
+    return [head, f"{indent}{INDENT}{because.lstrip()}{reason}"]
+
+
+def _block_head(left: Pattern, right: Pattern, modifiers: rules.Modifiers, indent: str) -> str:
+    head = _joined(f"{indent}{print_name(left)} -> {print_name(right)}", modifiers) + " {"
+    paired = paired_groups(left, right)
+    if len(head) <= WIDTH or paired is None:
+        return head
+    return f"{indent}   {paired[0]}\n" + _joined(f"{indent}-> {paired[1]}", modifiers) + " {"
 
 
 def _braces(head: str, body: list[str], tail: Sequence[str], after: str, indent: str) -> list[str]:

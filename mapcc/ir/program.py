@@ -140,3 +140,6 @@ class Program:
     creates: list[Equation] = field(default_factory=list)
     dtype: DtypeRule | None = None
     separators: tuple[str, str] = (".", ".")
+    # Names of rules that are wrong in themselves: nothing else is said of their tensors.
+    failed_left: list[Pattern] = field(default_factory=list)
+    failed_right: list[Pattern] = field(default_factory=list)

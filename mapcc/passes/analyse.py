@@ -14,6 +14,7 @@ from mapcc.passes.correspond import axes_correspond
 from mapcc.passes.faults import Faults
 from mapcc.passes.indices import unsolvable
 from mapcc.passes.pairing import name_axes_pair_up, names_are_sound, wildcards_pair_up
+from mapcc.passes.sound import listed_are_sound
 from mapcc.passes.words import (
     condition_words,
     equations_of,
@@ -25,6 +26,7 @@ from mapcc.passes.words import (
     right_names,
     variables_of,
 )
+from mapcc.text import Span
 
 
 def analyse(program: Program, found: Diagnostics) -> None:
@@ -33,13 +35,23 @@ def analyse(program: Program, found: Diagnostics) -> None:
     for equation in (*program.equations, *program.creates):
         equation.indices = indices_of(equation)
         siblings.setdefault(id(equation.statement), set()).update(equation.indices)
+    told: set[tuple[int, str, Span | None]] = set()
     for equation in (*program.equations, *program.creates):
-        before = len(found)
+        own = Diagnostics()
         equation.conditions = tuple(
             c for c in equation.conditions if not _is_for_a_sibling(c, equation, siblings)
         )
-        _analyse(Faults(equation, found))
-        equation.broken = len(found) > before
+        _analyse(Faults(equation, own))
+        equation.broken = len(own) > 0
+        for fault in own:
+            # The copies of a rule have their faults in common.
+            if (place := (id(equation.statement), fault.code, fault.span)) not in told:
+                told.add(place)
+                found.add(fault)
+        if equation.broken:
+            program.failed_left += left_names(equation)
+            program.failed_right += right_names(equation)
+    listed_are_sound(program, found)
 
 
 def _is_for_a_sibling(condition: rules.Condition, equation: Equation, siblings: dict[int, set[str]]) -> bool:

@@ -104,6 +104,3 @@ class Binder:
         report(error, resolver.scope, span, found)
         for d in found:
             self.findings.add(d.code, d.message, d.span, notes=d.notes, help=d.help)
-
-    def excuse(self, members: Members) -> None:
-        self.excused_sources.update(name for tensors in members.values() for name in tensors.values())

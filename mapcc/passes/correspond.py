@@ -23,7 +23,8 @@ def axes_correspond(faults: Faults) -> None:
     for unit in equation.units:
         _no_atom_twice(faults, unit)
     for target in equation.targets:
-        _no_atom_twice(faults, target)
+        if len(faults.found) == before:  # a rule that keeps a shape has its fault once
+            _no_atom_twice(faults, target)
     if len(faults.found) > before:
         return
     left = set().union(*(piece for sets in left_sets for piece in sets)) if left_sets else set()
@@ -44,15 +45,24 @@ def _only_left(faults: Faults, only: set[str]) -> None:
     if REST in only or any(t.shape == ANY_SHAPE for t in equation.targets if t.name is not None):
         bare = next((t for t in equation.targets if t.name is not None and t.shape == ANY_SHAPE), None)
         if bare is not None and REST not in only:
-            faults.add("MC309", "the left side has axes, this name has none", bare.span, "write its shape")
+            shape = next(unit.shape for unit in equation.units if unit.shape != ANY_SHAPE)
+            help = f"write its shape, as in ': {print_shape(shape)}'"
+            faults.add("MC309", "the left side has axes, this name has none", bare.span, help)
             return
     word = ", ".join("..." if atom == REST else atom for atom in sorted(only))
-    faults.add(
-        "MC301",
-        f"{word} on the left has no place on the right",
-        equation.span,
-        f'give it one, or say that it goes: drop : {word} because "..."',
-    )
+    message = f"{word} on the left has no place on the right"
+    faults.add("MC301", message, equation.span, _place_for(faults, only))
+
+
+def _place_for(faults: Faults, only: set[str]) -> str:
+    """Where axes without a place can go: a whole piece can be dropped; an axis of all pieces cannot."""
+    for unit in faults.equation.units:
+        choices = list(_choices(unit.shape))
+        gone = [piece for piece in choices if only.intersection(piece)]
+        if 0 < len(gone) < len(choices):
+            words = [" ".join("..." if atom == REST else atom for atom in piece) for piece in gone]
+            return "give it one, or: " + ", ".join(f'drop : {piece} because "..."' for piece in words)
+    return "give it one; to keep a part only, name the parts, (a + b), and drop the other"
 
 
 def _rest_only_right(faults: Faults) -> None:

@@ -19,6 +19,7 @@ from mapcc.passes.indices import NotOneToOne, domain_conditions
 from mapcc.passes.match import Trie
 from mapcc.passes.resolve import Values
 from mapcc.passes.segments import variants
+from mapcc.passes.take import excuses
 from mapcc.passes.types import infer_dtypes
 from mapcc.tensors.spec import TensorSpec
 
@@ -230,7 +231,7 @@ def _unexpected_sources(binder: Binder) -> None:
         hint = f"the nearest pattern is {near}; " if near else ""
         binder.findings.add(
             "MC402",
-            f"no rule takes {template}",
+            f"no rule takes `{template}`",
             None,
             template,
             help=f'{hint}add a rule, or: drop {_droppable(template)} because "..."',
@@ -256,11 +257,15 @@ def _droppable(template: str) -> str:
 def _against_target(binder: Binder) -> None:
     assert binder.target is not None
     wanted, bound = binder.target.tensors, binder.bound
+    failed = excuses(binder.program.failed_right, binder.program.separators[1])
     strangers = [name for name in bound.given if name not in wanted]
     missing = [
         name
         for name in wanted
-        if name not in bound.given and name not in bound.external and name not in binder.excused_targets
+        if name not in bound.given
+        and name not in bound.external
+        and name not in binder.excused_targets
+        and not failed.match(name)
     ]
     near_missing, near_given = Suggester(missing), Suggester(strangers)
     for name in strangers:
@@ -277,7 +282,7 @@ def _against_target(binder: Binder) -> None:
         near = near_given.nearest(template) if strangers else None
         hint = f"a rule gives {near} instead? " if near else ""
         help = f'{hint}write a rule for it, or: external {_droppable(template)} because "..."'
-        binder.findings.add("MC401", f"nothing gives {template}", None, template, help=help)
+        binder.findings.add("MC401", f"nothing gives `{template}`", None, template, help=help)
     for name, (instance, number) in bound.given.items():
         spec = wanted.get(name)
         if spec is not None:

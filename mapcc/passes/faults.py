@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
 from mapcc.diagnostics.model import Diagnostic, Diagnostics
 from mapcc.ir.program import Equation
@@ -17,4 +18,8 @@ class Faults:
     def add(
         self, code: str, message: str, span: Span | None, help: str = "", notes: tuple[str, ...] = ()
     ) -> None:
-        self.found.add(Diagnostic(code, message, span or self.equation.span, notes=notes, help=help))
+        self.extend([Diagnostic(code, message, span, notes=notes, help=help)])
+
+    def extend(self, diagnostics: Iterable[Diagnostic]) -> None:
+        for diagnostic in diagnostics:
+            self.found.add(replace(diagnostic, span=diagnostic.span or self.equation.span))

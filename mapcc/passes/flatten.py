@@ -10,6 +10,7 @@ from pathlib import Path
 from mapcc.diagnostics.model import Diagnostic, Diagnostics
 from mapcc.ir import rules
 from mapcc.ir.axes import ANY_SHAPE, Shape
+from mapcc.ir.expr import Name, Unevaluable, leaves
 from mapcc.ir.patterns import (
     EMPTY,
     Group,
@@ -19,10 +20,12 @@ from mapcc.ir.patterns import (
     Text,
     UnpairedGroups,
     expand_groups,
+    first_group,
     join,
 )
 from mapcc.ir.program import DtypeRule, Equation, LetValue, Listed, Program, Scope, Target, Unit
 from mapcc.ir.values import Step
+from mapcc.passes.scope import report
 from mapcc.passes.sugar import lower_sugar
 from mapcc.passes.values import evaluate_steps
 from mapcc.syntax.load import Loader
@@ -89,9 +92,11 @@ class _Flattener:
 
     def body(self, body: Sequence[rules.Statement], context: _Context) -> None:
         # Lets first: nothing in a file depends on order.
-        for statement in body:
-            if isinstance(statement, rules.Let):
-                self._let(statement, context.scope)
+        lets = [statement for statement in body if isinstance(statement, rules.Let)]
+        for let in lets:
+            self._let(let, context.scope)
+        for let in lets:
+            self._words_are_known(let, context.scope)
         for statement in body:
             self._statement(statement, context)
 
@@ -131,6 +136,16 @@ class _Flattener:
         self.lets.add(let.name)
         scope.lets[let.name] = LetValue(let.value, let.span, scope)
 
+    def _words_are_known(self, let: rules.Let, scope: Scope) -> None:
+        for leaf in leaves(let.value):
+            if isinstance(leaf, Name) and leaf.name not in scope.lets and leaf.name not in scope.overrides:
+                report(
+                    Unevaluable(f"{leaf.name!r} is not known here", leaf.name, leaf.span),
+                    scope,
+                    let.span,
+                    self.found,
+                )
+
     def _inside(
         self, context: _Context, left: Pattern, right: Pattern, modifiers: rules.Modifiers
     ) -> _Context:
@@ -168,12 +183,22 @@ class _Flattener:
             self._rule(rule, context)
 
     def _rule(self, rule: rules.Rule, context: _Context) -> None:
-        if not self._sides_are_sound(rule):
-            return
-        modifiers = rule.modifiers.under(context.modifiers)
-        copies = list(self._copies(rule, context))
-        for terms in copies:
-            self._equation(rule, terms, modifiers, context, len(copies))
+        faults = len(self.found)
+        if self._sides_are_sound(rule):
+            modifiers = rule.modifiers.under(context.modifiers)
+            copies = list(self._copies(rule, context))
+            for terms in copies:
+                self._equation(rule, terms, modifiers, context, len(copies))
+        if len(self.found) > faults:
+            self._give_up(rule, context)
+
+    def _give_up(self, rule: rules.Rule, context: _Context) -> None:
+        """Remember the names of a rule that is wrong: that they are not mapped is no second fault."""
+        source, target = self.program.separators
+        left = [join(context.left, tensor.name, source) for tensor in _tensors(rule.left)]
+        right = [join(context.right, tensor.name, target) for tensor in _tensors(rule.right)]
+        self.program.failed_left += alternatives(left)
+        self.program.failed_right += alternatives(right)
 
     def _sides_are_sound(self, rule: rules.Rule) -> bool:
         sound = True
@@ -208,9 +233,10 @@ class _Flattener:
             copies = list(islice(expand_groups(names), MAX_COPIES + 1))
         except UnpairedGroups as error:
             span = names[error.at].span or rule.span
-            self._fault(
-                "MC201", str(error), span, "the k-th group of one name pairs with the k-th of every other"
-            )
+            help = "the k-th group of one name pairs with the k-th of every other"
+            if error.at < len(left) and any(first_group(name) is not None for name in names[len(left) :]):
+                help = "one tensor copied to several is said with commas: a -> x, y"
+            self._fault("MC201", str(error), span, help)
             return
         if len(copies) > MAX_COPIES:
             self._fault("MC103", f"the groups of this rule make more than {MAX_COPIES:,} copies", rule.span)

@@ -9,7 +9,7 @@ from mapcc.ir.bound import Instance, Layout
 from mapcc.ir.expr import Count, Name, Unevaluable, leaves
 from mapcc.ir.program import Equation
 from mapcc.passes import layout as laying
-from mapcc.passes.binder import Binder, Key, Members
+from mapcc.passes.binder import ABSENT, Binder, Key, Members
 from mapcc.passes.segments import name_axes
 from mapcc.passes.writer import NameWriter, NegativeIndex
 
@@ -24,7 +24,7 @@ def lay_out(
 ) -> None:
     shapes = _shapes(binder, equation, operands)
     if shapes is None:
-        binder.excuse(by_member)
+        excuse(binder, equation, key, by_member)
         return
     layout = _layout(binder, equation, key, shapes, counts)
     if isinstance(layout, laying.Problem):
@@ -37,12 +37,18 @@ def lay_out(
             notes=layout.notes,
             help=layout.help,
         )
-        binder.excuse(by_member)
-        binder.excused_targets.update(_possible_targets(binder, equation, key))
+        excuse(binder, equation, key, by_member)
         return
     targets = _targets(binder, equation, key, layout.sizes)
     sources = tuple(operand for unit in operands for operand in unit)
     binder.bound.instances.append(Instance(equation, key, sources, tuple(targets), layout))
+
+
+def excuse(binder: Binder, equation: Equation, key: Key, by_member: Members) -> None:
+    """Say no more of the tensors of an instance that failed, on either side."""
+    binder.excused_sources.update(name for tensors in by_member.values() for name in tensors.values())
+    if ABSENT not in key:
+        binder.excused_targets.update(_possible_targets(binder, equation, key))
 
 
 def _shapes(

@@ -10,7 +10,7 @@ from mapcc.ir.printer import print_name
 from mapcc.ir.program import Equation
 from mapcc.passes.binder import ABSENT, Binder, Key, Members, Position
 from mapcc.passes.indices import domain_conditions
-from mapcc.passes.instance_layout import lay_out
+from mapcc.passes.instance_layout import excuse, lay_out
 from mapcc.passes.resolve import Values
 from mapcc.passes.segments import name_axes
 from mapcc.passes.words import regex_names
@@ -55,7 +55,7 @@ def _instance(binder: Binder, equation: Equation, key: Key, by_member: Members) 
     counts = _axis_counts(binder, equation, by_member)
     operands = _operands(binder, equation, key, by_member, counts)
     if operands is None or values is None:
-        binder.excuse(by_member)
+        excuse(binder, equation, key, by_member)
         return
     for full in values:
         lay_out(binder, equation, full, operands, counts, by_member)

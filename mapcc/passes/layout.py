@@ -176,8 +176,9 @@ def _solve(state: Solving, lookup: Lookup) -> Problem | None:
 def _has_value(word: str, lookup: Lookup) -> bool:
     try:
         lookup(Name(word))
-    except Unevaluable:
-        return False
+    except Unevaluable as error:
+        # Known, but without a value: that is reported where it is used.
+        return error.name != word
     return True
 
 
@@ -206,7 +207,9 @@ def _faults(state: Solving) -> Problem | None:
         place = origin.text if isinstance(origin, Origin) else "a size"
         if fault.uneven:
             message = f"{place}: {fault.left} = {fault.right} has no whole solution"
-            help = "the pieces are not of equal size: state them, (q + k + v) with where q = ..., k = v = ..."
+            help = (
+                "are the sizes right? pieces of unequal size are a sum, named apart: (q + k + v)"
+            )
         else:
             message = f"{place} is {fault.right}, but {fault.left}"
             help = ""

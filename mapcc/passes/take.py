@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from mapcc.diagnostics.model import Label
 from mapcc.ir.expr import Unevaluable
+from mapcc.ir.patterns import Deep, Pattern, Regex, Star
 from mapcc.ir.program import Equation, Listed
 from mapcc.passes.binder import ABSENT, Binder, Key, Matched, Position
 from mapcc.passes.indices import NotOneToOne
@@ -35,16 +36,31 @@ class _Taker:
 
 def match_sources(binder: Binder) -> None:
     trie = _source_trie(binder)
+    failed = excuses(binder.program.failed_left, binder.program.separators[0])
     for name in binder.source.tensors:
         candidates = _candidates(binder, trie, name)
         if len(candidates) > 1:
             strong = [c for c in candidates if not c[0].is_default]
             candidates = strong or candidates
+        if not candidates and failed.match(name):
+            binder.excused_sources.add(name)
         if len(candidates) > 1:
             _ambiguous(binder, name, [taker for taker, _, _ in candidates])
             binder.excused_sources.add(name)
         for taker, key, position in candidates:
             _take(binder, name, taker, key, position)
+
+
+def excuses(patterns: Sequence[Pattern], separator: str) -> Trie:
+    """What the names of wrong rules match, as far as they can be read at all."""
+    trie = Trie(separator)
+    for pattern in patterns:
+        parts = tuple(Star() if isinstance(part, Regex) else part for part in pattern.parts)
+        if sum(isinstance(part, Deep) for part in parts) > 1:
+            continue
+        for variant in variants(Pattern(parts), separator):
+            trie.add(None, variant)
+    return trie
 
 
 def _source_trie(binder: Binder) -> Trie:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from math import inf, prod
 
 from mapcc.diagnostics.fold import fold as fold_names
 from mapcc.diagnostics.model import Diagnostic, Diagnostics
 from mapcc.ir.bound import BoundMapping, Instance, Layout, Move
-from mapcc.ir.program import Unit
+from mapcc.ir.program import Equation, Unit
 from mapcc.ir.values import Step
 from mapcc.plan.fills import fill_value
 from mapcc.plan.model import Fill, Fold, Folded, Origin, Shape, SourceTensor, Transfer
@@ -40,7 +39,7 @@ class Lowering:
     folds: list[Fold] = field(default_factory=list)
     _fold_of: dict[tuple[int, int], int] = field(default_factory=dict)
     _layouts: dict[int, list[list[Move]]] = field(default_factory=dict)
-    _unaligned: dict[int, list[str]] = field(default_factory=dict)
+    _unaligned: dict[int, tuple[Equation, list[str]]] = field(default_factory=dict)
 
     def run(self) -> list[Lowered]:
         lowered = []
@@ -82,6 +81,7 @@ class Lowering:
     def _transfer(self, name: str, instance: Instance, move: Move, dtype: Dtype) -> Transfer | None:
         unit = instance.equation.units[instance.layout.unit_of_source[move.source]]
         origin: Origin
+        steps: tuple[Step, ...]
         if unit.is_created:
             value = fill_value(unit, instance.equation, dtype, self.found)
             if value is None:
@@ -91,14 +91,13 @@ class Lowering:
             origin, source, steps = self._origin(unit, instance, move)
         if source.bits % 8:
             if unaligned(move, source.bits):
-                self._unaligned.setdefault(id(instance.equation), []).append(name)
+                equation = instance.equation
+                self._unaligned.setdefault(id(equation), (equation, []))[1].append(name)
                 return None
             move = in_bytes(move, source.bits)
         return Transfer(origin, move, steps, source, dtype)
 
-    def _origin(
-        self, unit: Unit, instance: Instance, move: Move
-    ) -> tuple[Origin, Dtype, tuple[Step, ...]]:
+    def _origin(self, unit: Unit, instance: Instance, move: Move) -> tuple[Origin, Dtype, tuple[Step, ...]]:
         tensors = tuple(self._source(name) for name in instance.sources[move.source])
         if len(tensors) == 1:
             (tensor,) = tensors
@@ -131,18 +130,16 @@ class Lowering:
                 return _NOWHERE
 
     def _report_unaligned(self) -> None:
-        for instance in self._instances():
-            names = self._unaligned.pop(id(instance.equation), None)
-            if names:
-                message = "elements that are smaller than a byte can only be moved in whole bytes"
-                notes = ("two F4 share a byte, and four F6 share three",)
-                span = instance.equation.span
-                self.found.add(
-                    Diagnostic("MC502", message, span, notes=notes, names=tuple(fold_names(names)))
+        for equation, names in self._unaligned.values():
+            self.found.add(
+                Diagnostic(
+                    "MC502",
+                    "elements that are smaller than a byte can only be moved in whole bytes",
+                    equation.span,
+                    notes=("two F4 share a byte, and four F6 share three",),
+                    names=tuple(fold_names(names)),
                 )
-
-    def _instances(self) -> Iterator[Instance]:
-        yield from self.bound.instances
+            )
 
 
 def effective_steps(dtype: Dtype, steps: tuple[Step, ...]) -> tuple[Step, ...]:

@@ -19,9 +19,7 @@ from mapcc.tensors.spec import Manifest
 MAX_SHARD_SIZE = 5_000_000_000
 
 
-def make_plan(
-    bound: BoundMapping, *, max_shard_size: int = MAX_SHARD_SIZE, prefix: str = "model"
-) -> Plan:
+def make_plan(bound: BoundMapping, *, max_shard_size: int = MAX_SHARD_SIZE, prefix: str = "model") -> Plan:
     """The plan of converting ``bound.source``. Nothing is read but the manifest.
 
     The output's tensors are in the order in which their first elements lie in the source; created

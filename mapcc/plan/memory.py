@@ -26,7 +26,7 @@ def memory_bound(files: Iterable[OutputFile], folds: Sequence[Fold]) -> int:
     if any(not _is_run(transfer) for transfer in transfers):
         total += SPAN
     if any(not transfer.is_plain for transfer in transfers):
-        total += WINDOW + BLOCK * _ARITHMETIC
+        total += 2 * WINDOW + BLOCK * _ARITHMETIC  # a window of what is read, and one of what is made
     # A norm for each row, in F64, and what is made of it.
     rows = max((fold.shape[int(fold.step.number("dim"))] for fold in folds), default=0)
     return total + (BLOCK + rows) * _ARITHMETIC if folds else total

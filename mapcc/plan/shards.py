@@ -36,9 +36,7 @@ def nbytes(tensor: Lowered) -> int:
 def output_files(shards: Sequence[Sequence[Lowered]], prefix: str) -> tuple[OutputFile, ...]:
     """Every file with the exact place of every tensor, named as the Hub's libraries name them."""
     count = len(shards)
-    return tuple(
-        _output_file(_name(prefix, at, count), shard) for at, shard in enumerate(shards, 1)
-    )
+    return tuple(_output_file(_name(prefix, at, count), shard) for at, shard in enumerate(shards, 1))
 
 
 def _name(prefix: str, at: int, count: int) -> str:

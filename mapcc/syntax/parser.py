@@ -212,6 +212,8 @@ def _advice(error: UnexpectedInput, text: str) -> str:
         return (
             "names are templates, not regular expressions: {i} is an index, * a text, {x:/re/} an expression"
         )
+    if re.search(r"\|[^|]*[0-9]\s*[/*+]", line):
+        return "an expression behind a bar stands in parentheses: | scale (1/8)"
     if re.search(r"\S\{\s*$", line):
         return "put a space before the '{' of a block"
     return ""

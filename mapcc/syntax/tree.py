@@ -286,6 +286,10 @@ class Builder:
                 return axes.Rest()
             case "scalar":
                 return axes.Product(())
+            case "parentheses":
+                inner = self.dim(node.children[0])
+                # (...) is one dimension, ... are several.
+                return axes.Product((inner,)) if isinstance(inner, axes.Rest) else inner
             case "sum":
                 return axes.Sum(tuple(self._piece(child) for child in node.children))
             case _:

@@ -141,10 +141,16 @@ def _notes(error: BaseException, printed: str) -> Iterator[str]:
     if isinstance(error, SyntaxError):
         yield f"at {error.filename}:{error.lineno}: {(error.text or '').strip()}"
     elif frames:
-        last = frames[-1]
-        yield f"raised at {last.filename}:{last.lineno}, in {last.name}: {last.line or ''}".rstrip(": ")
+        yield f"raised at {_place(frames[-1])}"
+        own = [frame for frame in frames if frame.filename == frames[0].filename]
+        if own[-1] is not frames[-1]:
+            yield f"from {_place(own[-1])}"
     if printed.strip():
         yield f"the last that it printed: {printed.strip().splitlines()[-1]}"
+
+
+def _place(frame: traceback.FrameSummary) -> str:
+    return f"{frame.filename}:{frame.lineno}, in {frame.name}" + (f": {frame.line}" if frame.line else "")
 
 
 def _failed(where: str, why: str, *notes: str, help: str = "") -> MappingError:

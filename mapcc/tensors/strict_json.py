@@ -12,8 +12,8 @@ from typing import Literal, NoReturn
 Numbers = Literal["naturals", "numbers", "floats"]
 
 # Outside of strings these stand only here; within a string the patterns may occur as well.
-_SIGN = re.compile(r"[\[:,][ \t\n\r]*-")
-_BOOLEAN = re.compile(r"[\[:,][ \t\n\r]*(?:true|false)")
+_SIGN = re.compile(r"(?:\A|[\[:,])[ \t\n\r]*-")
+_BOOLEAN = re.compile(r"(?:\A|[\[:,])[ \t\n\r]*(?:true|false)")
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 _COLON = re.compile(r"[ \t\n\r]*:")
 

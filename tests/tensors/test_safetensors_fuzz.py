@@ -143,10 +143,10 @@ def test_every_single_byte_damaged(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_very_many_mutants() -> None:
-    """Without files and without Hypothesis: fifty thousand, of which enough go each way."""
+    """Without files and without Hypothesis: two hundred thousand, of which enough go each way."""
     draw = random.Random(20_260_101)
     both = refused = stricter = 0
-    for _ in range(50_000):
+    for _ in range(200_000):
         raw = mutant(draw)
         try:
             library = theirs(raw)
@@ -164,9 +164,9 @@ def test_very_many_mutants() -> None:
             }
             both += 1
     print(f"both accept {both}, both refuse {refused}, only the library accepts {stricter}")
-    assert both > 4_000
-    assert refused > 20_000
-    assert stricter > 400
+    assert both > 20_000
+    assert refused > 50_000
+    assert stricter > 200
 
 
 def mutant(draw: random.Random) -> bytes:

@@ -1,0 +1,127 @@
+"""Names sound in themselves: those of rules, and those that statements and conditions list."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+
+from mapcc.diagnostics.model import Diagnostic, Diagnostics
+from mapcc.ir import rules
+from mapcc.ir.expr import Count, Expr, leaves
+from mapcc.ir.patterns import Deep, Index, NameAxis, Part, Pattern, Regex, Star, Text, walk
+from mapcc.ir.printer import print_name
+from mapcc.ir.program import Listed, Program
+from mapcc.passes.match import regex_fault
+from mapcc.text import Span
+
+
+def listed_are_sound(program: Program, found: Diagnostics) -> None:
+    """Take out of ``drop``, ``external`` and ``dtype`` what cannot be matched, and say why."""
+    program.drops = _sound(program.drops, program.failed_left, found)
+    program.externals = _sound(program.externals, program.failed_right, found)
+    rule = program.dtype
+    if rule is not None:
+        keeps = [
+            keep for keep in rule.keeps if not _report(name_faults(keep[0], rule.separator), keep[2], found)
+        ]
+        program.dtype = replace(rule, keeps=tuple(keeps))
+
+
+def _sound(listed: Sequence[Listed], failed: list[Pattern], found: Diagnostics) -> list[Listed]:
+    out: list[Listed] = []
+    for one in listed:
+        faults = [fault for name in one.names for fault in name_faults(name, one.separator)]
+        faults += condition_faults(one.conditions)
+        if _report(faults, one.span, found):
+            failed += one.names
+        else:
+            out.append(one)
+    return out
+
+
+def _report(faults: Iterable[Diagnostic], span: Span | None, found: Diagnostics) -> bool:
+    listed = [fault if fault.span else replace(fault, span=span) for fault in faults]
+    found.extend(listed)
+    return bool(listed)
+
+
+def condition_faults(conditions: Iterable[rules.Condition]) -> Iterator[Diagnostic]:
+    """What is wrong with the names that ``exists`` and ``count`` ask for."""
+    for condition in conditions:
+        for pattern in _asked(condition):
+            for part in walk(pattern.parts):
+                if isinstance(part, Regex) and (fault := regex_fault(part.expression)):
+                    yield _bad_regex(part, fault, pattern.span or condition.span)
+
+
+def _asked(condition: rules.Condition) -> list[Pattern]:
+    match condition:
+        case rules.Exists(pattern):
+            return [pattern]
+        case rules.Compare(operands, _):
+            return _counted(operands)
+        case rules.InRange(_, low, high):
+            return _counted((low, high))
+
+
+def _counted(exprs: Iterable[Expr]) -> list[Pattern]:
+    return [leaf.pattern for expr in exprs for leaf in leaves(expr) if isinstance(leaf, Count)]
+
+
+def name_faults(name: Pattern, separator: str) -> Iterator[Diagnostic]:
+    """What is wrong with a name, before anything is matched. Its groups are gone."""
+    previous: Part | None = None
+    for at, part in enumerate(name.parts):
+        match part:
+            case Deep():
+                after = name.parts[at + 1] if at + 1 < len(name.parts) else None
+                if not _ends_segment(previous, separator) or not _begins_segment(after, separator):
+                    message = "'**' stands for whole segments"
+                    help = f"put {separator!r} beside it, or write '*' for a part of a segment"
+                    yield Diagnostic("MC208", message, name.span, help=help)
+            case Regex():
+                if fault := regex_fault(part.expression):
+                    yield _bad_regex(part, fault, name.span)
+            case Text(text) if not text.isprintable():
+                yield Diagnostic("MC209", "a tensor's name has no control characters", name.span)
+            case _:
+                pass
+        if _is_open(previous) and _is_open(part):
+            message = "two wildcards touch, so that a name could be read in two ways"
+            yield Diagnostic("MC208", message, name.span, help="put a literal character between them")
+        previous = part
+    if sum(isinstance(part, Deep) for part in name.parts) > 1:
+        yield Diagnostic("MC208", "a name has one '**' at most", name.span, help="write '*' for one segment")
+    yield from _empty_parts(name, separator)
+
+
+def _empty_parts(name: Pattern, separator: str) -> Iterator[Diagnostic]:
+    if not name.parts:
+        yield Diagnostic("MC209", "a name is empty", name.span)
+        return
+    text = "".join(part.text if isinstance(part, Text) else "x" for part in name.parts)
+    if all(text.split(separator)) or any(isinstance(part, NameAxis) for part in name.parts):
+        return
+    help = f"two {separator!r} in a row, or one at an end"
+    if name.span is not None and name.span.text.startswith(separator):
+        help = f"a block puts the {separator!r} in front itself: {name.span.text.removeprefix(separator)}"
+    yield Diagnostic("MC209", f"`{print_name(name)}` has an empty segment", name.span, help=help)
+
+
+def _bad_regex(part: Regex, fault: str, span: Span | None) -> Diagnostic:
+    help = "it is matched against one whole segment; the language is that of Python's re"
+    return Diagnostic("MC106", f"/{part.expression}/: {fault}", span, help=help)
+
+
+def _is_open(part: Part | None) -> bool:
+    return isinstance(part, Star | Index | Regex | Deep) or (
+        isinstance(part, NameAxis) and part.labels is None
+    )
+
+
+def _ends_segment(part: Part | None, separator: str) -> bool:
+    return part is None or (isinstance(part, Text) and part.text.endswith(separator))
+
+
+def _begins_segment(part: Part | None, separator: str) -> bool:
+    return part is None or (isinstance(part, Text) and part.text.startswith(separator))
