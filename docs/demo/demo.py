@@ -34,9 +34,9 @@ TARGET = "py:docs/demo/model.py:TorchMiniLM"
 MAPPING = "mappings/bert/e2e_minilm_to_torch.mapcc"
 OUT = "converted_weights/minilm"
 
-# TO BE FINALISED: arguments of `mapcc emit-config` for a mapping of the library that FastVideo
-# takes, without `--format fastvideo`. As long as it is empty the demo leaves the step out.
-EMIT_CONFIG: tuple[str, ...] = ()
+# HunyuanVideo with the names of Diffusers, for FastVideo's loader; only key sets are needed.
+VIDEO_MAPPING = "mappings/hunyuan_video/diffusers_to_fastvideo.mapcc"
+VIDEO_KEYS = "mappings/hunyuan_video/keys/hunyuan_to_diffusers.target.json"
 
 TOLERANCE = 1e-5
 
@@ -62,9 +62,11 @@ def main() -> int:
     say("The way back, derived from the same mapping.")
     mapcc("invert", MAPPING, "--source", SOURCE, "--target", TARGET)
 
-    if EMIT_CONFIG:
-        say("Another mapping of the library, as the dict that FastVideo loads weights with.")
-        mapcc("emit-config", *EMIT_CONFIG, "--format", "fastvideo", lines=24)
+    say("The mapping once more, as YAML.")
+    mapcc("fmt", MAPPING, "--to", "yaml", lines=10)
+
+    say("Another mapping of the library, as the dict that FastVideo loads weights with.")
+    mapcc("emit-config", VIDEO_MAPPING, "--source", VIDEO_KEYS, "--format", "fastvideo", lines=24)
 
     say("What does a code in a message mean?")
     mapcc("explain", "MC401", lines=12)

@@ -62,7 +62,7 @@ def literal_prefix(pattern: str) -> str:
     if tokens[:1] != ["^"] or "|" in plain:
         return ""
     out: list[str] = []
-    for token, following in zip(tokens[1:], [*tokens[2:], ""], strict=True):
+    for token, following in zip(tokens[1:], [*tokens[2:], ""], strict=False):
         if token in _SPECIAL or (len(token) > 1 and token[1].isalnum()) or following in _QUANTIFIER:
             break
         out.append(token[-1])

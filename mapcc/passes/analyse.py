@@ -12,7 +12,7 @@ from mapcc.ir.printer import print_name
 from mapcc.ir.program import Equation, Program
 from mapcc.passes.correspond import axes_correspond
 from mapcc.passes.faults import Faults
-from mapcc.passes.indices import unsolvable
+from mapcc.passes.indices import not_affine, unsolvable
 from mapcc.passes.pairing import name_axes_pair_up, names_are_sound, wildcards_pair_up
 from mapcc.passes.sound import listed_are_sound
 from mapcc.passes.words import (
@@ -100,6 +100,10 @@ def _indices_can_be_told(faults: Faults) -> None:
     for name in left_names(equation) or right_names(equation):
         if problem := unsolvable(name, equation):
             help = "say how far the lower digit goes: {4*b + r} needs 'where r in 0..3'"
+            faults.add("MC205", f"{problem} in {print_name(name)}", name.span, help)
+    for name in right_names(equation) if left_names(equation) else []:
+        if problem := not_affine(name, equation):
+            help = "read the number apart where it stands: a.{4*b + r} -> x.{b}.{r} where r in 0..3"
             faults.add("MC205", f"{problem} in {print_name(name)}", name.span, help)
 
 

@@ -66,13 +66,21 @@ def _give(binder: Binder, instance: Instance) -> None:
 
 def _collision(binder: Binder, name: str, first: Instance, second: Instance) -> None:
     a, b = first.equation, second.equation
+    binder.excused_targets.add(name)
+    if _in_doubt(binder, first) or _in_doubt(binder, second):
+        return
     if a.statement is b.statement:
+        help = "each member of a group needs a target of its own"
+        if a is b:
+            help = "write the index on the right too; to take them together, make it an axis: [i]"
+        sources = [operand[0] for one in (first, second) for operand in one.sources[:1] if operand]
         binder.findings.add(
             "MC206",
-            "two copies of one rule give the same target tensors",
+            "one rule gives the same target tensors several times",
             b.span,
             name,
-            help="a copy for each tensor is said with commas: a -> x, y; two sources need two targets",
+            notes=(f"from {' and from '.join(sources)}",) if sources else (),
+            help=help,
         )
         return
     binder.findings.add(
@@ -84,6 +92,12 @@ def _collision(binder: Binder, name: str, first: Instance, second: Instance) -> 
         related=(Label(b.span, "and here"),),
         help="give each target once; several sources of one tensor are one rule: (a, b) | cat -> c",
     )
+
+
+def _in_doubt(binder: Binder, instance: Instance) -> bool:
+    """Whether another rule takes the same tensors, so that the rest may not be meant."""
+    excused = binder.excused_sources
+    return bool(excused) and any(name in excused for operand in instance.sources for name in operand)
 
 
 # --- create
@@ -259,6 +273,7 @@ def _against_target(binder: Binder) -> None:
     wanted, bound = binder.target.tensors, binder.bound
     failed = excuses(binder.program.failed_right, binder.program.separators[1])
     strangers = [name for name in bound.given if name not in wanted]
+    strangers = [name for name in strangers if not _in_doubt(binder, bound.given[name][0])]
     missing = [
         name
         for name in wanted
@@ -285,7 +300,7 @@ def _against_target(binder: Binder) -> None:
         binder.findings.add("MC401", f"nothing gives `{template}`", None, template, help=help)
     for name, (instance, number) in bound.given.items():
         spec = wanted.get(name)
-        if spec is not None:
+        if spec is not None and name not in binder.excused_targets and not _in_doubt(binder, instance):
             _compare(binder, instance, number, spec)
 
 

@@ -77,22 +77,29 @@ def _source_piece(bound: BoundMapping, instance: Instance, move: Move) -> Piece:
     if not names:
         fill = print_expr(unit.fill) if unit.fill is not None else "0"
         return Piece((), f"filled with {fill}", here, "")
-    part = part_of(bound.source.tensors[names[-1]].shape, move, target=False)
-    return Piece(names, part, here, _steps(unit))
+    source = bound.source.tensors[names[-1]]
+    part = part_of(source.shape, move, target=False)
+    return Piece(names, part, here, _steps(unit, source.dtype, instance.dtypes[move.target]))
 
 
 def _target_piece(bound: BoundMapping, instance: Instance, move: Move) -> Piece:
     unit = instance.equation.units[instance.layout.unit_of_source[move.source]]
     part = part_of(instance.layout.target_shapes[move.target], move, target=True)
-    here = part_of(bound.source.tensors[instance.sources[move.source][-1]].shape, move, target=False)
-    return Piece((instance.targets[move.target],), part, here, _steps(unit))
+    source = bound.source.tensors[instance.sources[move.source][-1]]
+    here = part_of(source.shape, move, target=False)
+    steps = _steps(unit, source.dtype, instance.dtypes[move.target])
+    return Piece((instance.targets[move.target],), part, here, steps)
 
 
-def _steps(unit: Unit) -> str:
+def _steps(unit: Unit, dtype: Dtype | None, final: Dtype | None) -> str:
+    """The operations from a type to another, with the cast that the right side or ``dtype`` asks for."""
     words = []
     for step in unit.steps:
         numbers = " ".join(f"{key}={value}" for key, value in step.numbers)
         words.append(" ".join(filter(None, (step.op.name, step.dtype.short if step.dtype else "", numbers))))
+        dtype = step.dtype or dtype
+    if final is not None and final != dtype:
+        words.append(f"cast {final.short}")
     return " | ".join(words)
 
 

@@ -14,6 +14,8 @@ Parameters = Callable[[str], int]
 
 MAX_DIGIT = 100_000
 
+NOT_AFFINE = "an index expression is not affine"
+
 
 class NotOneToOne(Exception):
     """A number that two choices of indices give."""
@@ -47,15 +49,24 @@ def unsolvable(name: Pattern, equation: Equation) -> str:
         unknown = words - known
         if len([word for word in unknown if word not in ranged]) > 1:
             return f"the indices {', '.join(sorted(unknown))} cannot be told from one number"
-        parameters = dict.fromkeys(names(expr) - equation.indices, 1)
-        form = affine(expr, parameters)
+        form = _form(expr, equation)
         if form is None:
-            return "an index expression is not affine"
+            return NOT_AFFINE
         if words and not form.factors:
             return "an index expression does not depend on its index"
         if unknown and names(expr) <= equation.indices and _overlaps(form, unknown, ranged):
             return "two choices of indices give the same number"
     return ""
+
+
+def not_affine(name: Pattern, equation: Equation) -> str:
+    """Why the numbers of a name cannot be computed from its indices; "" if they can."""
+    exprs = [part.expr for part in name.parts if isinstance(part, Index)]
+    return NOT_AFFINE if any(_form(expr, equation) is None for expr in exprs) else ""
+
+
+def _form(expr: Expr, equation: Equation) -> Affine | None:
+    return affine(expr, dict.fromkeys(names(expr) - equation.indices, 1))
 
 
 def _overlaps(form: Affine, unknown: set[str], ranged: Mapping[str, rules.InRange]) -> bool:

@@ -19,7 +19,7 @@ from mapcc.ir.bound import BoundMapping, Instance, Move
 from mapcc.ir.expr import Count, leaves
 from mapcc.ir.patterns import Pattern
 from mapcc.ir.printer import print_mapping
-from mapcc.ir.program import Scope
+from mapcc.ir.program import LetValue, Listed, Scope
 from mapcc.passes.check import Setting, bind
 from mapcc.passes.moves import join_neighbours, simplify_dims
 from mapcc.passes.reverse import Reverser
@@ -88,8 +88,6 @@ def invert_bound(
 
 
 def _scope_of(mapping: rules.Mapping, settings: Mapping[str, Setting] | None = None) -> Scope:
-    from mapcc.ir.program import LetValue
-
     scope = Scope(overrides=settings or {})
     for statement in mapping.body:
         if isinstance(statement, rules.Let):
@@ -118,7 +116,18 @@ def _losses(bound: BoundMapping) -> list[Diagnostic]:
             diagnostic = Diagnostic("MC702", "; ".join(result.reasons), equation.span)
             if diagnostic not in out:
                 out.append(diagnostic)
-    return out
+    return out + _dropped(bound)
+
+
+def _dropped(bound: BoundMapping) -> list[Diagnostic]:
+    """What ``drop`` left out does not come back."""
+    by_statement: dict[Listed, list[str]] = {}
+    for name, listed in bound.dropped.items():
+        by_statement.setdefault(listed, []).append(name)
+    return [
+        Diagnostic("MC702", "dropped tensors do not come back", listed.span, names=tuple(fold(names)))
+        for listed, names in by_statement.items()
+    ]
 
 
 # --- used files, types and counts

@@ -41,7 +41,12 @@ def _losses(
     natural: tuple[Dtype | None, ...],
 ) -> tuple[str, ...]:
     """What casts lose, from the type that each operand has to the one that its target gets."""
-    if instance.dtypes == natural and not any(unit.steps for unit in instance.equation.units):
+    equation = instance.equation
+    if (
+        instance.dtypes == natural
+        and not any(unit.steps for unit in equation.units)
+        and not any(term.cast for term in equation.targets)
+    ):
         return ()
     lost: dict[str, None] = {}
     for move in instance.layout.moves:

@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 
-from mapcc.ir.expr import Expr, Name, affine, names
+from mapcc.ir.expr import Expr, Name, Unevaluable, affine, names
 from mapcc.ir.patterns import Pattern
+from mapcc.ir.printer import print_expr
 from mapcc.passes.segments import Hole, Variant, name_axes, variants
 
 Value = int | str
@@ -50,7 +51,8 @@ def index_value(expr: Expr, values: Sequence[Value], order: Mapping[str, int], p
     """The number that an index expression gives."""
     words = names(expr)
     form = affine(expr, {word: parameters(word) for word in words if word not in order})
-    assert form is not None
+    if form is None:  # a let or a size that divides it is 0
+        raise Unevaluable(f"{print_expr(expr)} has no value here")
     number = form.value({word: int(values[order[word]]) for word in words if word in order})
     if number < 0:
         raise NegativeIndex(number)

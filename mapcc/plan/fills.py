@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from math import isnan
 
 from mapcc.diagnostics.model import Diagnostic, Diagnostics
 from mapcc.ir.expr import Value
@@ -57,7 +56,9 @@ def fill_fault(value: Value, dtype: Dtype) -> str | None:
     """
     if isinstance(value, str):
         return f"a tensor is filled with a number, not with {value!r}"
-    return None if _fits(value, dtype) else f"{value} is not a value of {dtype.name}"
+    # Python refuses to print an integer of very many digits.
+    shown = f"a number of {len(hex(value)) * 4} bits" if isinstance(value, int) and abs(value) > 2**64 else str(value)
+    return None if _fits(value, dtype) else f"{shown} is not a value of {dtype.name}"
 
 
 def _fits(value: int | float, dtype: Dtype) -> bool:
@@ -72,4 +73,4 @@ def _fits(value: int | float, dtype: Dtype) -> bool:
         return value == 0
     if dtype.name == "F8_E8M0":  # powers of two alone: no sign, no zero
         return 2.0**-127 <= value <= _LARGEST[dtype.name]
-    return not isnan(value) and abs(value) <= _LARGEST[dtype.name]
+    return abs(value) <= _LARGEST[dtype.name]

@@ -13,7 +13,7 @@ from mapcc.plan.memory import memory_bound
 from mapcc.plan.model import Fold, Folded, OutputFile, OutputTensor, Plan, SourceFile, SourceTensor
 from mapcc.plan.moves import elements_read
 from mapcc.plan.shards import divide, index_file, output_files
-from mapcc.tensors.index import shard_fault
+from mapcc.tensors.index import SUFFIX, shard_fault
 from mapcc.tensors.spec import Manifest
 
 MAX_SHARD_SIZE = 5_000_000_000
@@ -80,7 +80,7 @@ def _tensors(files: Iterable[OutputFile]) -> Iterable[OutputTensor]:
 def _check_options(max_shard_size: int, prefix: str) -> None:
     if max_shard_size < 1:
         raise MappingError([Diagnostic("MC007", f"a shard has at least 1 byte, not {max_shard_size}")])
-    fault = shard_fault(f"{prefix}-00001-of-00001.safetensors")
+    fault = shard_fault(f"{prefix}{SUFFIX}") or shard_fault(f"{prefix}-00001-of-00001{SUFFIX}")
     if fault is not None:
         raise MappingError([Diagnostic("MC007", f"no prefix of a file name: `{prefix}`: {fault}")])
 

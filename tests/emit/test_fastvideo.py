@@ -303,7 +303,7 @@ def test_nothing_is_emitted_that_the_replay_contradicts(emit, monkeypatch) -> No
 def test_a_pattern_that_takes_too_much_is_written_out(emit, monkeypatch) -> None:
     """An index of more digits than mapcc reads is text to mapcc, and an index to the pattern."""
     long = "1" * 20
-    text = f"a.{{i}}.w -> b.{{i}}\ndefault {{\n    a.*.w -> c.*\n}}"
+    text = "a.{i}.w -> b.{i}\ndefault {\n    a.*.w -> c.*\n}"
     emitted = emit(text, {"a.0.w": W, f"a.{long}.w": W})
     assert list(emitted.table) == [rf"^a\.{long}\.w$", r"^a\.(0|[1-9][0-9]*)\.w$"]
 
