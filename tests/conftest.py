@@ -1,8 +1,10 @@
-"""What all tests share: the Hypothesis profiles and the checkout's root."""
+"""What all tests share: the Hypothesis profiles, the checkout's root, the command line."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -26,3 +28,35 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))
 def root() -> Path:
     """The checkout."""
     return Path(__file__).resolve().parents[1]
+
+
+@dataclass(frozen=True)
+class Ran:
+    """How a command ended, and what it printed."""
+
+    code: int
+    out: str
+    err: str
+
+
+Mapcc = Callable[..., Ran]
+
+
+@pytest.fixture
+def mapcc(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Mapcc:
+    """``mapcc("check", "m.mapcc", ...)``: the command line, within this process."""
+
+    def run(*arguments: object) -> Ran:
+        from mapcc.cli import main
+
+        monkeypatch.setattr("sys.argv", ["mapcc", *map(str, arguments)])
+        capsys.readouterr()
+        code: object = 0
+        try:
+            main()
+        except SystemExit as end:
+            code = end.code
+        printed = capsys.readouterr()
+        return Ran(code if isinstance(code, int) else 0 if code is None else 1, printed.out, printed.err)
+
+    return run

@@ -44,7 +44,7 @@ TYPE_ONLY_UPWARD = {("errors", "diagnostics")}
 OWNERS = {
     "lark": {"syntax"},
     "yaml": {"syntax"},
-    "regex": {"ir", "syntax"},
+    "regex": {"passes"},
     "torch": {"emit", "runtime", "lift"},
     "ray": {"emit", "runtime", "lift"},
     "fsspec": {"emit", "runtime", "lift"},

@@ -332,3 +332,10 @@ def run() -> None:
     except KeyboardInterrupt:
         say("interrupted: nothing was left half written", sys.stderr)
         raise SystemExit(130) from None
+    except Exception:
+        # Not the user's fault, so not exit code 1, which is Python's own for a traceback.
+        import traceback
+
+        traceback.print_exc()
+        say("mapcc: this is a bug in mapcc: please report it with the lines above", sys.stderr)
+        raise SystemExit(2) from None

@@ -71,7 +71,7 @@ _REGISTRY = (
     Code("MC502", "operation does not fit its tensors"),
     # Emitting and inverting.
     Code("MC601", "rule cannot be said in this dialect"),
-    Code("MC602", "emitted config does not mean the same"),
+    Code("MC602", "emitted config does not mean the same", exit_code=2),
     Code("MC701", "inverse cannot be written"),
     Code("MC702", "inverse loses something", warning=True),
 )

@@ -171,7 +171,6 @@ class _Marker:
             equation.indices,
             equation.variables,
             equation.scope,
-            equation.prefix,
             paths,
             equation.atoms,
         )

@@ -32,7 +32,7 @@ class Emitted:
     Attributes:
         text: a Python snippet that assigns ``param_names_mapping``; "" if anything was refused.
         table: the same dict as a value.
-        diagnostics: MC601 for each rule that cannot be candidate, with the reason and the way out.
+        diagnostics: MC601 for each rule that cannot be said, with the reason and the way out.
     """
 
     text: str = ""
@@ -59,7 +59,7 @@ def emit_fastvideo(bound: BoundMapping) -> Emitted:
     return Emitted(render(bound, tables), table)
 
 
-# --- what can be candidate
+# --- what can be said
 
 
 def _sayable(bound: BoundMapping, found: Diagnostics) -> list[Candidate]:

@@ -53,8 +53,9 @@ def _home(bound: BoundMapping) -> str:
 def _header(bound: BoundMapping, tables: list[RuleEntries]) -> Iterator[str]:
     mapping, home = bound.program.mapping, _home(bound)
     yield f"Emitted by mapcc{f' from the mapping {quoted(mapping.name)}' if mapping.name else ''}."
-    yield f"Replayed over all {len(bound.source.tensors)} names of the source as FastVideo's loader applies"
-    yield "it: each gets the name, and the place in a concatenation, that the mapping gives it."
+    count = len(bound.source.tensors)
+    yield f"Replayed over all {count} names of the source as FastVideo's loader applies it: each gets"
+    yield "the name, and the place in a concatenation, that the mapping gives it."
     yield ""
     yield "Its place is the architecture's config: field(default_factory=lambda: {...}). The loader reads"
     yield f"the attribute of the model class: {VARIABLE} = YourConfig().{VARIABLE}"

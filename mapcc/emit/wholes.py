@@ -125,17 +125,16 @@ def _gathered(instance: Instance, number: int, operands: Sequence[TensorSpec]) -
     if len(moves) == 1:
         ((source, own),) = moves.items()
         return _renamed(operands[source], own, shape) or [Row(source, number)]
-    starts = {source: _start(own, operands[source].numel) for source, own in moves.items()}
-    order = sorted(starts, key=lambda source: starts[source] or 0)
-    parts = [operands[source] for source in order]
-    refusal = _concatenated(parts, shape, all(start is not None for start in starts.values()), moves, order)
+    # Moves lie in the order of the target, so the operands do, if each is one piece of it.
+    adjacent = all(_is_whole(own, operands[source]) for source, own in moves.items())
+    refusal = _concatenated({operands[source]: own for source, own in moves.items()}, shape, adjacent)
     if refusal:
         return refusal
-    return [Row(source, number, place, len(order)) for place, source in enumerate(order)]
+    return [Row(source, number, place, len(moves)) for place, source in enumerate(moves)]
 
 
 def _renamed(spec: TensorSpec, moves: Sequence[Move], shape: Shape) -> Refusal | None:
-    if _start(moves, spec.numel) is None:
+    if not _is_whole(moves, spec):
         reason = "reorder the elements of a tensor (transpose, permute, swap of pieces)"
         return Refusal(reason, note=f"{list(spec.shape)} becomes {list(shape)}")
     if spec.shape != shape:
@@ -143,31 +142,24 @@ def _renamed(spec: TensorSpec, moves: Sequence[Move], shape: Shape) -> Refusal |
     return None
 
 
-def _start(moves: Iterable[Move], numel: int) -> int | None:
-    """Where in the target a source lies whole and in its own order; None if it does not.
+def _is_whole(moves: Iterable[Move], spec: TensorSpec) -> bool:
+    """Whether a source lies in its target in one piece, in its own order.
 
     Axes may keep such a move from being one run, so each is asked whether it only shifts.
     """
-    starts: set[int] = set()
-    count = 0
+    shifts: set[int] = set()
+    numel = 0
     for move in moves:
         if any(source != target for _, source, target in move.dims):
-            return None
-        starts.add(move.target_offset - move.source_offset)
-        count += move.numel
-    if len(starts) > 1 or count != numel:
-        return None
-    return starts.pop() if starts else 0
+            return False
+        shifts.add(move.target_offset - move.source_offset)
+        numel += move.numel
+    return len(shifts) <= 1 and numel == spec.numel
 
 
-def _concatenated(
-    parts: Sequence[TensorSpec],
-    shape: Shape,
-    adjacent: bool,
-    moves: dict[int, list[Move]],
-    order: Sequence[int],
-) -> Refusal | None:
+def _concatenated(moves: dict[TensorSpec, list[Move]], shape: Shape, adjacent: bool) -> Refusal | None:
     """Why tensors that fill one target are not ``torch.cat(parts, dim=0)``; None if they are."""
+    parts = list(moves)
     note = f"{', '.join(str(list(part.shape)) for part in parts[:4])} become {list(shape)}"
     if not parts or any(part.numel == 0 for part in parts):
         return Refusal("concatenate tensors of no elements", note=note)
@@ -179,7 +171,7 @@ def _concatenated(
     if any(len(shape) == len(part.shape) + 1 for part in parts):
         return Refusal("stack tensors on a new axis: it concatenates along dimension 0", note=note)
     for k in dims:
-        if k and all(_is_cat(part, shape, k, moves[at]) for part, at in zip(parts, order, strict=True)):
+        if k and all(_is_cat(part, shape, k, own) for part, own in moves.items()):
             return Refusal(f"concatenate along dimension {k}: it does so along dimension 0", note=note)
     if adjacent:
         return Refusal("concatenate and give another shape", note=note)

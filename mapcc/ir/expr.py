@@ -43,10 +43,11 @@ class Config:
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """``count(P)``: how many modules or tensors of the source match."""
+    """``count(P)``: how many modules or tensors of the source match, under ``prefix``."""
 
     pattern: Pattern
     span: Span | None = field(default=None, compare=False, repr=False)
+    prefix: Pattern | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +106,9 @@ def evaluate(expr: Expr, lookup: Lookup) -> Value:
                 return _power(a, b)
             try:
                 return _OPERATORS[op](a, b)
-            except (ZeroDivisionError, OverflowError) as error:
+            except ZeroDivisionError as error:
+                raise Unevaluable("division by zero") from error
+            except OverflowError as error:
                 raise Unevaluable(str(error)) from error
         case _:
             return lookup(expr)

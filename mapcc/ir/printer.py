@@ -28,17 +28,32 @@ _PRECEDENCE = {"+": 1, "-": 1, "*": 2, "/": 2, "//": 2, "%": 2, "**": 4}
 
 
 def quote(text: str) -> str:
-    return json.dumps(text, ensure_ascii=not text.isprintable())
+    """In double quotes, with the escapes of JSON for what cannot be seen."""
+    return '"' + "".join(map(escaped, text)) + '"'
+
+
+def escaped(char: str) -> str:
+    if char in '"\\' or char < " ":
+        return json.dumps(char)[1:-1]
+    if char.isprintable():
+        return char
+    units = char.encode("utf-16-be").hex()
+    return "".join(f"\\u{units[at : at + 4]}" for at in range(0, len(units), 4))
 
 
 def print_name(pattern: Pattern) -> str:
-    if not pattern.parts:
-        return "."
     match pattern.parts:
+        case ():
+            return '""'
         case (Text(text),) if text in KEYWORDS or text == ".":
             return quote(text)
         case _:
             return _parts(pattern.parts)
+
+
+def print_prefix(pattern: Pattern) -> str:
+    """A block's side."""
+    return print_name(pattern) if pattern.parts else "."
 
 
 def _parts(parts: Sequence[Part]) -> str:
@@ -89,7 +104,7 @@ def _dim(dim: axes.Dim) -> str:
 
 
 def _piece(piece: axes.Dim) -> str:
-    if isinstance(piece, axes.Product):
+    if isinstance(piece, axes.Product) and piece.factors:
         return " ".join(_dim(factor) for factor in piece.factors)
     return _dim(piece)
 
@@ -196,7 +211,7 @@ def print_mapping(mapping: rules.Mapping) -> str:
     """The canonical text of a mapping, comments included."""
     lines: list[str] = [*_comments(mapping.trivia.before, "")]
     if mapping.name is not None:
-        title = f" {quote(mapping.title)}" if mapping.title else ""
+        title = "" if mapping.title is None else f" {quote(mapping.title)}"
         lines.append(_with_comment(f"mapping {mapping.name}{title}", mapping.trivia.after))
     lines += _body(mapping.body, "")
     lines += _comments(mapping.tail, "")
@@ -354,23 +369,28 @@ def _statement(statement: rules.Statement, indent: str, columns: tuple[int, int]
             return _braces(f"{indent}default {{", _body(body, indent + INDENT), statement.tail, after, indent)
         case rules.OutputDtype(dtype, keeps):
             if not keeps:
-                return [_with_comment(f"{indent}dtype {dtype}", after)]
+                return [*_comments(statement.tail, indent), _with_comment(f"{indent}dtype {dtype}", after)]
             inner = [line for keep in keeps for line in _keep_dtype(keep, indent + INDENT)]
             return _braces(f"{indent}dtype {dtype} {{", inner, statement.tail, after, indent)
+        case rules.Drop() | rules.External():
+            return _reasoned(statement, indent)
         case _:
-            return _reasoned(_with_comment(indent + _simple(statement), after), indent)
+            return [_with_comment(indent + _simple(statement), after)]
 
 
-def _reasoned(line: str, indent: str) -> list[str]:
-    """A reason on a line of its own, if there is no room for it."""
-    head, because, reason = line.partition(' because "')
-    if len(line) <= WIDTH or not because:
+def _reasoned(statement: rules.Drop | rules.External, indent: str) -> list[str]:
+    """The reason on a line of its own, if there is no room for it."""
+    word = "drop" if isinstance(statement, rules.Drop) else "external"
+    head = f"{indent}{word} {_names(statement.names)}"
+    because = _joined(f"because {quote(statement.because)}", statement.modifiers)
+    line = _with_comment(f"{head} {because}", statement.trivia.after)
+    if len(line) <= WIDTH:
         return [line]
-    return [head, f"{indent}{INDENT}{because.lstrip()}{reason}"]
+    return [head, _with_comment(f"{indent}{INDENT}{because}", statement.trivia.after)]
 
 
 def _block_head(left: Pattern, right: Pattern, modifiers: rules.Modifiers, indent: str) -> str:
-    head = _joined(f"{indent}{print_name(left)} -> {print_name(right)}", modifiers) + " {"
+    head = _joined(f"{indent}{print_prefix(left)} -> {print_prefix(right)}", modifiers) + " {"
     paired = paired_groups(left, right)
     if len(head) <= WIDTH or paired is None:
         return head
@@ -388,13 +408,7 @@ def _keep_dtype(keep: rules.KeepDtype, indent: str) -> list[str]:
 
 
 def _simple(
-    statement: rules.Let
-    | rules.Use
-    | rules.Keep
-    | rules.Drop
-    | rules.External
-    | rules.Create
-    | rules.Separator,
+    statement: rules.Let | rules.Use | rules.Keep | rules.Create | rules.Separator,
 ) -> str:
     match statement:
         case rules.Let(name, value):
@@ -402,14 +416,11 @@ def _simple(
         case rules.Separator(side, text):
             return f"separator {side} {quote(text)}"
         case rules.Use(path, left, right, modifiers):
-            under = f" under {print_name(left)} -> {print_name(right)}" if left.parts or right.parts else ""
+            under = f" under {print_prefix(left)} -> {print_prefix(right)}"
+            under = under if left.parts or right.parts else ""
             return _joined(f"use {quote(path)}{under}", modifiers)
         case rules.Keep(names, modifiers):
             return _joined(f"keep {_names(names)}", modifiers)
-        case rules.Drop(names, because, modifiers):
-            return _joined(f"drop {_names(names)} because {quote(because)}", modifiers)
-        case rules.External(names, because, modifiers):
-            return _joined(f"external {_names(names)} because {quote(because)}", modifiers)
         case rules.Create(names, shape, value, ops, modifiers):
             text = f"create {_names(names)} : {print_shape(shape)} = {print_expr(value)}"
             return _joined(text + "".join(f" | {print_op(op)}" for op in ops), modifiers)

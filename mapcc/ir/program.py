@@ -105,13 +105,16 @@ class Equation:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Listed:
-    """``drop`` and ``external``: names of one side that the mapping says nothing more about."""
+    """``drop`` and ``external``: a name of one side that the mapping says nothing more about.
 
-    names: tuple[Pattern, ...]
+    ``written`` is the name with its groups, of which ``name`` is one copy.
+    """
+
+    name: Pattern
+    written: Pattern
     because: str
     conditions: tuple[rules.Condition, ...]
     scope: Scope
-    prefix: Pattern
     separator: str
     span: Span
     is_default: bool = False

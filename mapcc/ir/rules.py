@@ -62,6 +62,7 @@ class Exists:
     pattern: Pattern
     negated: bool = False
     span: Span | None = _span()
+    prefix: Pattern | None = field(default=None, compare=False, repr=False, kw_only=True)
 
 
 Condition = Compare | InRange | Exists

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 
 from mapcc.ir import rules
-from mapcc.ir.expr import Config, Expr, Number, Quoted
+from mapcc.ir.expr import Config, Expr, Name, Number
 from mapcc.ir.patterns import NameAxis, Pattern
 from mapcc.ir.printer import (
     INDENT,
+    escaped,
     print_condition,
     print_expr,
     print_name,
     print_op,
+    print_prefix,
     print_shape,
     print_term,
 )
@@ -29,12 +30,12 @@ def print_yaml(mapping: rules.Mapping) -> str:
         lines.append(_line(f"mapping: {_text(mapping.name)}", mapping.trivia.after))
     if mapping.title is not None:
         lines.append(f"title: {_text(mapping.title)}")
-    lines += _lets([s for s in mapping.body if isinstance(s, rules.Let)])
-    lines += _separators([s for s in mapping.body if isinstance(s, rules.Separator)])
-    for statement in mapping.body:
+    head, others = _settings_first(mapping.body)
+    lines += _lets([s for s in head if isinstance(s, rules.Let)])
+    lines += _separators([s for s in head if isinstance(s, rules.Separator)])
+    for statement in head:
         if isinstance(statement, rules.OutputDtype):
-            lines += _dtype(statement)
-    others = [s for s in mapping.body if not isinstance(s, rules.Let | rules.Separator | rules.OutputDtype)]
+            lines += [*_comments(statement.trivia.before, ""), *_dtype(statement, "", "dtype:")]
     lines += ["rules:", *_body(others, "  ")] if others else ["rules: []"]
     lines += _comments(mapping.tail, "")
     while lines and not lines[0]:
@@ -42,16 +43,48 @@ def print_yaml(mapping: rules.Mapping) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _settings_first(
+    body: Sequence[rules.Statement],
+) -> tuple[list[rules.Statement], list[rules.Statement]]:
+    """What has a key of its own at the top of a file (once each), and what stands under ``rules``."""
+    head: list[rules.Statement] = []
+    others: list[rules.Statement] = []
+    seen: set[str] = set()
+    for statement in body:
+        match statement:
+            case rules.Let(name):
+                key = f"let {name}"
+            case rules.Separator(side):
+                key = f"separator {side}"
+            case rules.OutputDtype():
+                key = "dtype"
+            case _:
+                key = ""
+        (head if key and key not in seen else others).append(statement)
+        seen.add(key)
+    return head, others
+
+
 def _text(text: str) -> str:
-    return json.dumps(text, ensure_ascii=not text.isprintable())
+    return '"' + "".join(map(_escaped, text)) + '"'
+
+
+def _escaped(char: str) -> str:
+    # YAML has no pairs of surrogates.
+    return f"\\U{ord(char):08x}" if char > "\uffff" and not char.isprintable() else escaped(char)
 
 
 def _comments(comments: Iterable[str], indent: str) -> list[str]:
-    return [indent + comment if comment else "" for comment in comments]
+    return [indent + _visible(comment) if comment else "" for comment in comments]
 
 
 def _line(line: str, comment: str) -> str:
-    return f"{line}  {comment}" if comment else line
+    return f"{line}  {_visible(comment)}" if comment else line
+
+
+def _visible(comment: str) -> str:
+    """YAML knows more line breaks than a text does, and refuses control characters."""
+    return "".join(char if char.isprintable() or char == "\t" else " " for char in comment).rstrip()
 
 
 def _lets(lets: Sequence[rules.Let]) -> list[str]:
@@ -76,17 +109,18 @@ def _separators(separators: Sequence[rules.Separator]) -> list[str]:
     return lines
 
 
-def _dtype(statement: rules.OutputDtype) -> list[str]:
-    before = _comments(statement.trivia.before, "")
+def _dtype(statement: rules.OutputDtype, indent: str, head: str) -> list[str]:
+    after = statement.trivia.after
     if not statement.keeps:
-        return [*before, _line(f"dtype: {statement.dtype}", statement.trivia.after)]
-    lines = [*before, _line("dtype:", statement.trivia.after), f"  to: {statement.dtype}", "  keep:"]
+        return [*_comments(statement.tail, indent[:-4]), _line(f"{head} {statement.dtype}", after)]
+    lines = [_line(head, after), f"{indent}  to: {statement.dtype}", f"{indent}  keep:"]
+    inner = indent + INDENT
     for keep in statement.keeps:
-        lines += _comments(keep.trivia.before, INDENT)
+        lines += _comments(keep.trivia.before, inner)
         fields: Fields = [("dtype", keep.dtype)] if keep.dtype else []
         fields.append(("keys", _names(keep.names)))
-        lines.append(_line(f"    - {_flow(fields)}", keep.trivia.after))
-    return [*lines, *_comments(statement.tail, INDENT)]
+        lines.append(_line(f"{inner}- {_flow(fields)}", keep.trivia.after))
+    return [*lines, *_comments(statement.tail, inner)]
 
 
 def _flow(fields: Fields) -> str:
@@ -110,7 +144,7 @@ def _statement(statement: rules.Statement, indent: str) -> list[str]:
     after = statement.trivia.after
     match statement:
         case rules.Block(left, right, body, modifiers):
-            fields = [("from", _text(print_name(left))), ("to", _text(print_name(right)))]
+            fields = [("from", _text(print_prefix(left))), ("to", _text(print_prefix(right)))]
             head = f"{indent}- scope: {_flow(fields + _modifiers(modifiers))}"
             inner = _body(body, indent + INDENT) or [f"{indent}{INDENT}[]"]
             tail = _comments(statement.tail, indent + INDENT)
@@ -119,8 +153,12 @@ def _statement(statement: rules.Statement, indent: str) -> list[str]:
             inner = _body(body, indent + INDENT) or [f"{indent}{INDENT}[]"]
             tail = _comments(statement.tail, indent + INDENT)
             return [_line(f"{indent}- default:", after), *inner, *tail]
-        case rules.Let() | rules.Separator() | rules.OutputDtype():
-            raise ValueError("in YAML, 'let', 'separator' and 'dtype' stand at the top of a file only")
+        case rules.OutputDtype():
+            return _dtype(statement, indent + INDENT, f"{indent}- dtype:")
+        case rules.Let(name, value):
+            return [_line(f"{indent}- let: {{{name}: {_expr(value)}}}", after)]
+        case rules.Separator(side, text):
+            return [_line(f"{indent}- separator: {{{side}: {_text(text)}}}", after)]
         case _:
             kind, fields = _simple(statement)
             return [_line(f"{indent}- {kind}: {_flow(fields)}", after)]
@@ -152,7 +190,7 @@ def _kind(
         case rules.Use(path, left, right, _):
             fields = [("file", _text(path))]
             if left.parts or right.parts:
-                fields += [("from", _text(print_name(left))), ("to", _text(print_name(right)))]
+                fields += [("from", _text(print_prefix(left))), ("to", _text(print_prefix(right)))]
             return "use", fields
         case rules.Keep(names, _):
             return "keep", [("keys", _names(names))]
@@ -161,8 +199,15 @@ def _kind(
         case rules.External(names, because, _):
             return "external", [("keys", _names(names)), ("because", _text(because))]
         case rules.Create(names, shape, value, ops, _):
-            fields = [("keys", _names(names)), ("shape", _text(print_shape(shape))), ("value", _expr(value))]
-            return "create", fields + [("cast", print_op(op).removeprefix("cast ")) for op in ops]
+            fields = [("keys", _names(names)), ("shape", _text(print_shape(shape)))]
+            match ops:
+                case ():
+                    return "create", [*fields, ("value", _expr(value))]
+                case (rules.Op("cast", (Name(dtype),), ()),):
+                    return "create", [*fields, ("value", _expr(value)), ("cast", dtype)]
+                case _:
+                    bars = "".join(f" | {print_op(op)}" for op in ops)
+                    return "create", [*fields, ("value", _text(print_expr(value) + bars))]
 
 
 def _rule(rule: rules.Rule) -> tuple[str, Fields]:
@@ -215,7 +260,7 @@ def _operation_fields(op: rules.Op, source: str, rule: rules.Rule) -> Fields | N
             return fields
         case "split", (tuple() as sizes,):
             return [*fields, ("sizes", _argument(sizes))]
-        case "permute", arguments if arguments:
+        case "permute", arguments if arguments and not op.options:
             return [*fields, ("dims", f"[{', '.join(_argument(a) for a in arguments)}]")]
         case (("cat" | "stack" | "unstack" | "transpose"), ()):
             return fields
@@ -234,4 +279,4 @@ def _count(right: Sequence[rules.Term]) -> int:
 def _argument(argument: rules.Argument) -> str:
     if isinstance(argument, tuple):
         return f"[{', '.join(_argument(item) for item in argument)}]"
-    return _text(argument.text) if isinstance(argument, Quoted) else _expr(argument)
+    return _expr(argument)

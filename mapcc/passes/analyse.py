@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from mapcc.diagnostics.model import Diagnostics
 from mapcc.diagnostics.suggest import nearest
 from mapcc.ir import rules
 from mapcc.ir.axes import REST
 from mapcc.ir.expr import Name, names
-from mapcc.ir.patterns import Index
+from mapcc.ir.patterns import Index, Pattern, Star
 from mapcc.ir.printer import print_name
 from mapcc.ir.program import Equation, Program
 from mapcc.passes.correspond import axes_correspond
@@ -50,8 +52,14 @@ def analyse(program: Program, found: Diagnostics) -> None:
                 found.add(fault)
         if equation.broken:
             program.failed_left += left_names(equation)
-            program.failed_right += right_names(equation)
+            program.failed_right += [_open(name, equation) for name in right_names(equation)]
     listed_are_sound(program, found)
+
+
+def _open(name: Pattern, equation: Equation) -> Pattern:
+    """A name with any text in place of ``{x}``, where that stands for ``{x:/re/}`` of another name."""
+    texts = {Index(Name(word)) for word in regex_names(equation)}
+    return Pattern(tuple(Star() if part in texts else part for part in name.parts), name.span)
 
 
 def _is_for_a_sibling(condition: rules.Condition, equation: Equation, siblings: dict[int, set[str]]) -> bool:
@@ -89,10 +97,20 @@ def _variables(faults: Faults) -> None:
             known = variable in variables or isinstance(equation.statement, rules.Create)
             if not known and variable not in ranged:
                 what = f"{{{variable}}}" if variable[0] not in "*/" else variable.lstrip("/")
-                help = f"capture it on the left, or give it values: where {variable} in 0..N"
+                help = _meant(variable, variables, faults.equation)
                 faults.add("MC204", f"{what} stands on the right only", name.span, help)
             variables[variable] = None
     equation.variables = tuple(variables)
+
+
+def _meant(variable: str, lefts: Iterable[str], equation: Equation) -> str:
+    """What may have been meant with an index that stands on the right only."""
+    regexes = regex_names(equation)
+    rights = [variables_of(name, equation.indices, regexes) for name in right_names(equation)]
+    spare = [left for left in lefts if not any(left in right for right in rights)]
+    if len(spare) == 1 and spare[0][0] not in "*/":
+        return f"is it {{{spare[0]}}}, which stands on the left only?"
+    return f"capture it on the left, or give it values: where {variable} in 0..N"
 
 
 def _indices_can_be_told(faults: Faults) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from mapcc.diagnostics.model import Diagnostics
@@ -11,10 +11,13 @@ from mapcc.ir.bound import BoundMapping, Layout
 from mapcc.ir.expr import Unevaluable, names
 from mapcc.ir.patterns import Index
 from mapcc.ir.program import Equation, Listed, Program
+from mapcc.passes.facts import Facts, facts_of
 from mapcc.passes.findings import Findings
+from mapcc.passes.indices import NotOneToOne
 from mapcc.passes.layout import Problem
+from mapcc.passes.match import Leaf
 from mapcc.passes.paths import PathIndex
-from mapcc.passes.resolve import Resolver
+from mapcc.passes.resolve import Resolver, Values
 from mapcc.passes.scope import report
 from mapcc.passes.words import regex_names
 from mapcc.passes.writer import NameWriter, name_writer
@@ -35,6 +38,11 @@ class Matched:
 
     tensors: dict[tuple[int, int], dict[Key, dict[Position, str]]] = field(default_factory=dict)
     filtered: int = 0
+    failed: bool = False  # a condition had no value
+
+
+class NoValue(Exception):
+    """A condition has no value for a match; that is reported already."""
 
 
 class Binder:
@@ -54,6 +62,7 @@ class Binder:
         self.excused_sources: set[str] = set()
         self.excused_targets: set[str] = set()
         self._resolvers: dict[int, Resolver] = {}
+        self._facts: dict[int, Facts] = {}
         self._writers: dict[tuple[int, int], NameWriter] = {}
         self._suggester: Suggester | None = None
 
@@ -66,17 +75,23 @@ class Binder:
                 equation.indices,
                 equation.variables,
                 equation.scope,
-                equation.prefix,
                 self.paths,
                 equation.atoms,
             )
         return found
 
+    def facts(self, equation: Equation) -> Facts:
+        """What all instances of an equation share."""
+        found = self._facts.get(id(equation))
+        if found is None:
+            found = self._facts[id(equation)] = facts_of(equation)
+        return found
+
     def listed_resolver(self, listed: Listed) -> Resolver:
         """The conditions of a ``drop`` or ``external``."""
-        words = {w for n in listed.names for p in n.parts if isinstance(p, Index) for w in names(p.expr)}
+        words = {w for p in listed.name.parts if isinstance(p, Index) for w in names(p.expr)}
         indices = frozenset(words - set(listed.scope.lets))
-        return Resolver(listed.conditions, indices, (), listed.scope, listed.prefix, self.paths)
+        return Resolver(listed.conditions, indices, (), listed.scope, self.paths)
 
     def writer(self, equation: Equation, t: int) -> NameWriter:
         """Writes the names of an equation's t-th target."""
@@ -97,6 +112,19 @@ class Binder:
         """The source name that looks most like this one."""
         self._suggester = self._suggester or Suggester(self.source.tensors)
         return self._suggester.nearest(name)
+
+    def resolve(
+        self, resolver: Resolver, leaf: Leaf, texts: Sequence[str], span: Span | None
+    ) -> tuple[Values, dict[str, int]] | None:
+        """What a match says; None if a condition does not hold; ``NoValue`` if one has no value."""
+        try:
+            return resolver.resolve(leaf, texts)
+        except Unevaluable as error:
+            self.unevaluable(error, resolver, span)
+        except NotOneToOne as error:
+            message = f"two choices of {error} give the same number"
+            self.findings.add("MC205", message, span, help="narrow the domains: where r in 0..N")
+        raise NoValue
 
     def unevaluable(self, error: Unevaluable, resolver: Resolver, span: Span | None) -> None:
         """Report an expression that has no value, once for all tensors."""

@@ -45,8 +45,9 @@ def _only_left(faults: Faults, only: set[str]) -> None:
     if REST in only or any(t.shape == ANY_SHAPE for t in equation.targets if t.name is not None):
         bare = next((t for t in equation.targets if t.name is not None and t.shape == ANY_SHAPE), None)
         if bare is not None and REST not in only:
-            shape = next(unit.shape for unit in equation.units if unit.shape != ANY_SHAPE)
-            help = f"write its shape, as in ': {print_shape(shape)}'"
+            shaped = [unit.shape for unit in equation.units if unit.shape != ANY_SHAPE]
+            like = print_shape(shaped[0]) if shaped else f"{' '.join(sorted(only))} ..."
+            help = f"write its shape, as in ': {like}'"
             faults.add("MC309", "the left side has axes, this name has none", bare.span, help)
             return
     word = ", ".join("..." if atom == REST else atom for atom in sorted(only))

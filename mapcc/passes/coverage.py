@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import product
 
 from mapcc.diagnostics.fold import fold
@@ -14,14 +14,16 @@ from mapcc.ir.patterns import Pattern
 from mapcc.ir.printer import print_name
 from mapcc.ir.program import Equation, Listed
 from mapcc.passes import layout as laying
-from mapcc.passes.binder import Binder
-from mapcc.passes.indices import NotOneToOne, domain_conditions
+from mapcc.passes.binder import Binder, NoValue
+from mapcc.passes.elements import check_elements
+from mapcc.passes.indices import domain_conditions
 from mapcc.passes.match import Trie
 from mapcc.passes.resolve import Values
 from mapcc.passes.segments import variants
 from mapcc.passes.take import excuses
 from mapcc.passes.types import infer_dtypes
 from mapcc.tensors.spec import TensorSpec
+from mapcc.text import Span
 
 Shape = tuple[int, ...]
 
@@ -32,6 +34,7 @@ def cover(binder: Binder) -> None:
     _create(binder)
     _external(binder)
     infer_dtypes(binder)
+    check_elements(binder)
     _unexpected_sources(binder)
     if binder.target is not None:
         _against_target(binder)
@@ -107,14 +110,15 @@ def _create(binder: Binder) -> None:
     for equation in binder.program.creates:
         if equation.broken:
             continue
-        matched = 0
+        matched, before = 0, len(binder.excused_targets)
         for key in _created_keys(binder, equation):
             matched += 1
             instance = _created(binder, equation, key)
             if instance is not None:
                 binder.bound.instances.append(instance)
                 _give(binder, instance)
-        if not matched and not equation.optional and binder.target is not None:
+        failed = len(binder.excused_targets) > before
+        if not (matched or failed or equation.optional or binder.target is None):
             name = equation.targets[0].name
             assert name is not None
             binder.findings.add("MC410", f"create {print_name(name)} matches no target tensor", equation.span)
@@ -132,10 +136,10 @@ def _created_keys(binder: Binder, equation: Equation) -> Iterator[tuple[int | st
         for name in binder.target.tensors:
             for leaf, texts in trie.match(name):
                 try:
-                    resolved = resolver.resolve(leaf, texts)
-                except (Unevaluable, NotOneToOne) as error:
-                    binder.findings.add("MC108", str(error), equation.span)
-                    return
+                    resolved = binder.resolve(resolver, leaf, texts, equation.span)
+                except NoValue:
+                    binder.excused_targets.add(name)
+                    continue
                 if resolved is not None:
                     yield tuple(resolved[0][v] for v in equation.variables)
         return
@@ -149,10 +153,13 @@ def _created_keys(binder: Binder, equation: Equation) -> Iterator[tuple[int | st
             help="give the target's key set: --target; or a domain: where i in 0..N",
         )
         return
-    for choice in product(*(resolver.range_of(v, {}) for v in equation.variables)):
-        values: Values = dict(zip(equation.variables, choice, strict=True))
-        if resolver.holds(values):
-            yield tuple(choice)
+    try:
+        for choice in product(*(resolver.range_of(v, {}) for v in equation.variables)):
+            values: Values = dict(zip(equation.variables, choice, strict=True))
+            if resolver.holds(values):
+                yield tuple(choice)
+    except Unevaluable as error:
+        binder.unevaluable(error, resolver, equation.span)
 
 
 def _created(binder: Binder, equation: Equation, key: tuple[int | str, ...]) -> Instance | None:
@@ -190,18 +197,22 @@ def _external(binder: Binder) -> None:
     if binder.target is None:
         return
     trie = Trie(binder.program.separators[1])
-    counts = {id(listed): 0 for listed in binder.program.externals}
+    counts = {id(listed.written): 0 for listed in binder.program.externals}
     for listed in binder.program.externals:
         resolver = binder.listed_resolver(listed)
-        for pattern in listed.names:
-            for variant in variants(pattern, listed.separator):
-                trie.add((listed, resolver), variant)
+        for variant in variants(listed.name, listed.separator):
+            trie.add((listed, resolver), variant)
     for name in binder.target.tensors:
         for leaf, texts in trie.match(name):
             listed, resolver = leaf.owner
-            if resolver.resolve(leaf, texts) is None:
+            try:
+                if binder.resolve(resolver, leaf, texts, listed.span) is None:
+                    continue
+            except NoValue:
+                binder.excused_targets.add(name)
+                counts[id(listed.written)] += 1
                 continue
-            counts[id(listed)] += 1
+            counts[id(listed.written)] += 1
             binder.bound.external[name] = listed
             if name in binder.bound.given:
                 binder.findings.add(
@@ -212,17 +223,17 @@ def _external(binder: Binder) -> None:
                     related=(Label(binder.bound.given[name][0].equation.span, "given here"),),
                 )
     for listed in binder.program.externals:
-        if not counts[id(listed)] and not listed.optional:
+        if not counts[id(listed.written)] and not listed.optional:
             binder.findings.add("MC410", f"external {_shown(listed)} matches no target tensor", listed.span)
 
 
 def _shown(listed: Listed) -> str:
-    return ", ".join(print_name(name) for name in listed.names)
+    return print_name(listed.written)
 
 
 def _dead_statements(binder: Binder) -> None:
     for listed in binder.program.drops:
-        if not binder.dropped_by.get(id(listed)) and not listed.optional:
+        if not binder.dropped_by.get(id(listed.written)) and not listed.optional:
             binder.findings.add("MC410", f"drop {_shown(listed)} matches no source tensor", listed.span)
 
 
@@ -282,20 +293,20 @@ def _against_target(binder: Binder) -> None:
         and name not in binder.excused_targets
         and not failed.match(name)
     ]
-    near_missing, near_given = Suggester(missing), Suggester(strangers)
-    for name in strangers:
-        instance, number = bound.given[name]
-        span = instance.equation.targets[_term(instance, number)].span or instance.equation.span
-        binder.findings.add(
-            "MC407",
-            "the rule gives tensors that the target does not have",
-            span,
-            name,
-            help=_did_you_mean(near_missing, strangers[0] if len(strangers) == 1 else name, len(missing)),
-        )
-    for template in fold(missing):
-        near = near_given.nearest(template) if strangers else None
-        hint = f"a rule gives {near} instead? " if near else ""
+    templates = fold(missing)
+    near_missing = Suggester(templates)
+    instead: dict[str, str] = {}
+    for span, names in _by_place(binder, strangers).items():
+        given = fold(names)[0]
+        near = near_missing.nearest(given)
+        if near:
+            instead.setdefault(near, given)
+        help = f"did you mean {_droppable(near)}?" if near else ""
+        for name in names:
+            message = "the rule gives tensors that the target does not have"
+            binder.findings.add("MC407", message, span, name, help=help)
+    for template in templates:
+        hint = f"a rule gives {instead[template]} instead? " if template in instead else ""
         help = f'{hint}write a rule for it, or: external {_droppable(template)} because "..."'
         binder.findings.add("MC401", f"nothing gives `{template}`", None, template, help=help)
     for name, (instance, number) in bound.given.items():
@@ -304,9 +315,14 @@ def _against_target(binder: Binder) -> None:
             _compare(binder, instance, number, spec)
 
 
-def _did_you_mean(suggester: Suggester, name: str, candidates: int) -> str:
-    near = suggester.nearest(name) if candidates else None
-    return f"did you mean {_droppable(fold([near])[0])}?" if near else ""
+def _by_place(binder: Binder, names: Iterable[str]) -> dict[Span | None, list[str]]:
+    """Given names by the term that gives them."""
+    out: dict[Span | None, list[str]] = {}
+    for name in names:
+        instance, number = binder.bound.given[name]
+        span = instance.equation.targets[_term(instance, number)].span or instance.equation.span
+        out.setdefault(span, []).append(name)
+    return out
 
 
 def _term(instance: Instance, number: int) -> int:
@@ -323,7 +339,7 @@ def _compare(binder: Binder, instance: Instance, number: int, spec: TensorSpec) 
             f"the rule gives {list(shape)}, the target has {list(spec.shape)}",
             span,
             spec.name,
-            help=_shape_hint(shape, spec.shape),
+            help=_copies_hint(instance, shape, spec.shape) or _shape_hint(shape, spec.shape),
         )
     dtype = instance.dtypes[number] if instance.dtypes else None
     if dtype is not None and spec.dtype is not None and dtype != spec.dtype:
@@ -334,6 +350,18 @@ def _compare(binder: Binder, instance: Instance, number: int, spec: TensorSpec) 
             spec.name,
             help=f"| cast {spec.dtype.short} behind the source, or for all: dtype {spec.dtype.short}",
         )
+
+
+def _copies_hint(instance: Instance, ours: Shape, theirs: Shape) -> str:
+    """``qkv -> [t=q,k,v]`` copies, where ``qkv : (t d) ... -> [t=q,k,v] : d ...`` splits."""
+    ratios = [a // b for a, b in zip(ours, theirs, strict=False) if b and a != b and a % b == 0]
+    sizes = instance.layout.sizes
+    axis = next((a for a in sorted(instance.equation.repeated) if ratios == [sizes.get(a)]), None)
+    if axis is None or len(ours) != len(theirs):
+        return ""
+    return (
+        f"these are {sizes[axis]} copies; to split, give {axis} a place: ... : ({axis} d) ... -> ... : d ..."
+    )
 
 
 def _shape_hint(ours: Shape, theirs: Shape) -> str:

@@ -64,7 +64,7 @@ def describe_sources(bound: BoundMapping) -> Iterator[Shown]:
         pieces = tuple(
             _target_piece(bound, instance, move)
             for instance in instances
-            for move in instance.layout.moves
+            for move in sorted(instance.layout.moves, key=lambda move: move.source_offset)
             if name in instance.sources[move.source]
         )
         yield Shown(name, spec.dtype, spec.shape, pieces, instances[0].equation.span)

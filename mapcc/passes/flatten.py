@@ -7,12 +7,13 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 
-from mapcc.diagnostics.model import Diagnostic, Diagnostics
+from mapcc.diagnostics.model import Diagnostic, Diagnostics, Label
 from mapcc.ir import rules
 from mapcc.ir.axes import ANY_SHAPE, Shape
 from mapcc.ir.expr import Name, Unevaluable, leaves
 from mapcc.ir.patterns import (
     EMPTY,
+    Deep,
     Group,
     NameAxis,
     Part,
@@ -25,6 +26,7 @@ from mapcc.ir.patterns import (
 )
 from mapcc.ir.program import DtypeRule, Equation, LetValue, Listed, Program, Scope, Target, Unit
 from mapcc.ir.values import Step
+from mapcc.passes.anchor import anchored, chosen, for_copy
 from mapcc.passes.scope import report
 from mapcc.passes.sugar import lower_sugar
 from mapcc.passes.values import evaluate_steps
@@ -107,11 +109,11 @@ class _Flattener:
             case rules.Keep():
                 self._keep(statement, context)
             case rules.Block(left, right, body, modifiers):
-                self.body(body, self._inside(context, left, right, modifiers))
+                self._block(body, self._inside(context, left, right, modifiers))
             case rules.Default(body):
                 if context.is_default:
                     self._fault("MC107", "a default block stands in a default block", statement.span)
-                self.body(body, replace(context, is_default=True))
+                self._block(body, replace(context, is_default=True))
             case rules.Use():
                 self._use(statement, context)
             case rules.Drop():
@@ -125,6 +127,13 @@ class _Flattener:
             case rules.Let() | rules.Separator():
                 pass
 
+    def _block(self, body: Sequence[rules.Statement], context: _Context) -> None:
+        for statement in body:
+            if isinstance(statement, rules.Let | rules.Separator | rules.OutputDtype):
+                message = "'let', 'separator' and 'dtype' stand at the top of a file, not in a block"
+                self._fault("MC101", message, statement.span)
+        self.body(body, context)
+
     def _fault(self, code: str, message: str, span: Span | None, help: str = "") -> None:
         self.found.add(Diagnostic(code, message, span, help=help))
 
@@ -132,7 +141,11 @@ class _Flattener:
 
     def _let(self, let: rules.Let, scope: Scope) -> None:
         if let.name in scope.lets:
-            self._fault("MC107", f"'let {let.name}' stands twice", let.span)
+            first = scope.lets[let.name].span
+            related = (Label(first, "the first one"),) if first else ()
+            help = "nothing depends on the order of lines: remove one of them"
+            message = f"'let {let.name}' stands twice"
+            self.found.add(Diagnostic("MC107", message, let.span, related=related, help=help))
         self.lets.add(let.name)
         scope.lets[let.name] = LetValue(let.value, let.span, scope)
 
@@ -154,20 +167,27 @@ class _Flattener:
             context,
             left=join(context.left, left, source),
             right=join(context.right, right, target),
-            modifiers=modifiers.under(context.modifiers),
+            modifiers=anchored(modifiers, context.left).under(context.modifiers),
         )
 
     def _use(self, use: rules.Use, context: _Context) -> None:
         opened = self.loader.used(use, context.path, context.chain)
         if opened is None:
+            everything = Pattern((Deep(),))
+            source, target = self.program.separators
+            left = join(join(context.left, use.left, source), everything, source)
+            right = join(join(context.right, use.right, target), everything, target)
+            self.program.failed_left += alternatives([left])
+            self.program.failed_right += alternatives([right])
             return
         path, mapping = opened
         inside = self._inside(context, use.left, use.right, use.modifiers)
         outermost = self.program.scope
         scope = Scope(overrides=outermost.overrides, configs=outermost.configs)
         for statement in mapping.body:
-            if isinstance(statement, rules.Separator):
-                self._fault("MC107", "a used file has no separator of its own", statement.span)
+            if isinstance(statement, rules.Separator | rules.OutputDtype):
+                message = "'separator' and 'dtype' are said once for the whole output, not in a used file"
+                self._fault("MC107", message, statement.span)
         self.body(mapping.body, replace(inside, scope=scope, path=path, chain=(*context.chain, path)))
 
     # --- rules
@@ -185,10 +205,12 @@ class _Flattener:
     def _rule(self, rule: rules.Rule, context: _Context) -> None:
         faults = len(self.found)
         if self._sides_are_sound(rule):
-            modifiers = rule.modifiers.under(context.modifiers)
+            modifiers = anchored(rule.modifiers, context.left).under(context.modifiers)
             copies = list(self._copies(rule, context))
-            for terms in copies:
-                self._equation(rule, terms, modifiers, context, len(copies))
+            for numbers, *terms in copies:
+                own = replace(modifiers, where=for_copy(modifiers.where, numbers))
+                inside = replace(context, left=chosen(context.left, numbers))
+                self._equation(rule, terms, own, inside, len(copies))
         if len(self.found) > faults:
             self._give_up(rule, context)
 
@@ -223,8 +245,8 @@ class _Flattener:
 
     def _copies(
         self, rule: rules.Rule, context: _Context
-    ) -> Iterator[tuple[list[rules.Term], list[rules.Term]]]:
-        """The rule once for each member of its groups, names whole."""
+    ) -> Iterator[tuple[tuple[int, ...], list[rules.Term], list[rules.Term]]]:
+        """The rule once for each member of its groups: which members, and both sides, names whole."""
         left, right = _tensors(rule.left), _tensors(rule.right)
         source, target = self.program.separators
         names = [join(context.left, t.name, source) for t in left]
@@ -242,9 +264,9 @@ class _Flattener:
             self._fault("MC103", f"the groups of this rule make more than {MAX_COPIES:,} copies", rule.span)
             return
         self._same_labels_in_order(rule, names, len(left))
-        for _, chosen in copies:
-            fresh = iter(chosen)
-            yield _renamed(rule.left, fresh), _renamed(rule.right, fresh)
+        for numbers, copy in copies:
+            fresh = iter(copy)
+            yield numbers, _renamed(rule.left, fresh), _renamed(rule.right, fresh)
 
     def _same_labels_in_order(self, rule: rules.Rule, names: list[Pattern], lefts: int) -> None:
         """``{q,k} -> {k,q}`` is a silent swap, and hardly ever meant."""
@@ -264,7 +286,7 @@ class _Flattener:
     def _equation(
         self,
         rule: rules.Rule,
-        terms: tuple[list[rules.Term], list[rules.Term]],
+        terms: Sequence[list[rules.Term]],
         modifiers: rules.Modifiers,
         context: _Context,
         copies: int,
@@ -359,39 +381,40 @@ class _Flattener:
     ) -> list[Listed]:
         separator = self.program.separators[side]
         names = [join(prefix, name, separator) for name in statement.names]
-        modifiers = statement.modifiers.under(context.modifiers)
+        modifiers = anchored(statement.modifiers, context.left).under(context.modifiers)
         if not statement.because.strip():
             self._fault("MC101", "the reason is empty", statement.span, 'say why: because "..."')
         assert statement.span is not None
         return [
             Listed(
-                tuple(alternatives([name])),
+                copy,
+                name,
                 statement.because,
-                modifiers.where,
+                for_copy(modifiers.where, numbers),
                 context.scope,
-                context.left,
                 separator,
                 name.span or statement.span,
                 context.is_default,
                 modifiers.optional,
             )
             for name in names
+            for numbers, (copy,) in islice(expand_groups([name]), MAX_COPIES)
         ]
 
     def _create(self, create: rules.Create, context: _Context) -> None:
-        modifiers = create.modifiers.under(context.modifiers)
+        modifiers = anchored(create.modifiers, context.left).under(context.modifiers)
         cast = self._cast(create.ops, context, create.span)
         if cast is None:
             return
         for name in create.names:
             whole = join(context.right, name, self.program.separators[1])
-            for copy in alternatives([whole]):
+            for numbers, (copy,) in islice(expand_groups([whole]), MAX_COPIES):
                 self.program.creates.append(
                     Equation(
                         number=len(self.program.creates),
                         units=(Unit((), create.shape, create.span, fill=create.value),),
                         targets=(Target(copy, create.shape, name.span, cast[0]),),
-                        conditions=modifiers.where,
+                        conditions=for_copy(modifiers.where, numbers),
                         scope=context.scope,
                         prefix=context.left,
                         separators=self.program.separators,

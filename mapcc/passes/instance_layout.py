@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from mapcc.ir import rules
 from mapcc.ir.bound import Instance, Layout
-from mapcc.ir.expr import Count, Name, Unevaluable, leaves
+from mapcc.ir.expr import Unevaluable
 from mapcc.ir.program import Equation
 from mapcc.passes import layout as laying
 from mapcc.passes.binder import ABSENT, Binder, Key, Members
@@ -40,7 +39,7 @@ def lay_out(
         excuse(binder, equation, key, by_member)
         return
     targets = _targets(binder, equation, key, layout.sizes)
-    sources = tuple(operand for unit in operands for operand in unit)
+    sources = tuple([operand for unit in operands for operand in unit])
     binder.bound.instances.append(Instance(equation, key, sources, tuple(targets), layout))
 
 
@@ -59,7 +58,7 @@ def _shapes(
     out: list[tuple[tuple[int, ...], ...]] = []
     for u, unit in enumerate(operands):
         first = tuple([tensors[name].shape for name in unit[0]]) if unit else ()
-        for operand in unit[1:]:
+        for operand in unit[1:] if len(unit) > 1 else ():
             shapes = tuple([tensors[name].shape for name in operand])
             if shapes != first:
                 binder.findings.add(
@@ -81,8 +80,8 @@ def _layout(
     shapes: tuple[tuple[tuple[int, ...], ...], ...],
     counts: Mapping[str, int],
 ) -> Layout | laying.Problem:
-    own = key if _depends_on_values(equation) else ()
-    memo = (equation.number, shapes, tuple(counts.items()), own)
+    own = key if binder.facts(equation).depends_on_values else ()
+    memo = (equation.number, shapes, tuple(counts.items()) if counts else (), own)
     known = binder.layouts.get(memo)
     if known is not None:
         return known
@@ -186,14 +185,3 @@ def _possible_targets(binder: Binder, equation: Equation, key: Key) -> Iterator[
 
 def _shown(shapes: Iterable[tuple[int, ...]]) -> str:
     return ", ".join(str(list(shape)) for shape in shapes)
-
-
-def _depends_on_values(equation: Equation) -> bool:
-    """Whether sizes may differ between instances of the same shapes."""
-    for condition in equation.conditions:
-        if isinstance(condition, rules.Compare) and condition.is_equation:
-            for operand in condition.operands:
-                for leaf in leaves(operand):
-                    if isinstance(leaf, Count) or (isinstance(leaf, Name) and leaf.name in equation.indices):
-                        return True
-    return False

@@ -9,11 +9,10 @@ from mapcc.ir.expr import Unevaluable
 from mapcc.ir.printer import print_name
 from mapcc.ir.program import Equation
 from mapcc.passes.binder import ABSENT, Binder, Key, Members, Position
-from mapcc.passes.indices import domain_conditions
 from mapcc.passes.instance_layout import excuse, lay_out
 from mapcc.passes.resolve import Values
 from mapcc.passes.segments import name_axes
-from mapcc.passes.words import regex_names
+from mapcc.passes.words import left_names, regex_names, right_names
 from mapcc.passes.writer import NegativeIndex, name_writer
 
 
@@ -24,17 +23,19 @@ def make_instances(binder: Binder) -> None:
         matched = binder.matched[equation.number]
         for key, by_member in _joined(equation, matched.tensors):
             _instance(binder, equation, key, by_member)
-        if not matched.tensors and not equation.optional and equation.units[0].names:
+        if matched.tensors or matched.failed or equation.optional or equation.is_default:
+            continue
+        if not binder.resolver(equation).is_off(matched.filtered > 0):
             _dead(binder, equation, matched.filtered)
 
 
 def _dead(binder: Binder, equation: Equation, filtered: int) -> None:
-    pattern = equation.units[0].names[0]
+    pattern = left_names(equation)[0]
+    # What it would have given is absent for this reason, and for no other.
+    binder.program.failed_right += right_names(equation)
     shown = print_name(pattern)
     which = f" (one of {equation.copies} copies)" if equation.copies > 1 else ""
     notes = (f"{filtered} names match the pattern, but not 'where'",) if filtered else ()
-    if equation.is_default:
-        return
     binder.findings.add(
         "MC405",
         f"no source tensor matches {shown}{which}",
@@ -63,8 +64,8 @@ def _instance(binder: Binder, equation: Equation, key: Key, by_member: Members) 
 
 def _with_free_variables(binder: Binder, equation: Equation, key: Key) -> list[Key] | None:
     """The key once for each value of an index that stands on the right only."""
-    domains = domain_conditions(equation.conditions, equation.indices)
-    free = [k for k, v in enumerate(equation.variables) if key[k] == ABSENT and v in domains]
+    ranged = binder.facts(equation).ranged
+    free = [k for k, v in enumerate(equation.variables) if key[k] == ABSENT and v in ranged] if ranged else ()
     if not free:
         return [key]
     resolver = binder.resolver(equation)
@@ -88,6 +89,8 @@ def _axis_counts(
 ) -> dict[str, int]:
     """How long the index axes ``[e]`` of the left are: to the largest index seen."""
     counts: dict[str, int] = {}
+    if not binder.facts(equation).has_index_axes:
+        return counts
     for (u, m), tensors in by_member.items():
         for at, axis in enumerate(name_axes(equation.units[u].names[m])):
             if axis.labels is None:
@@ -104,14 +107,17 @@ def _operands(
     counts: Mapping[str, int],
 ) -> list[list[tuple[str, ...]]] | None:
     """For each unit its operands, row-major along its axes; None if one is absent."""
+    axes = binder.facts(equation).axes
     units: list[list[tuple[str, ...]]] = []
     complete = True
     for u, unit in enumerate(equation.units):
         if unit.is_created:
             units.append([()])
             continue
-        axes = name_axes(unit.names[0])
-        extents = [range(len(a.labels) if a.labels is not None else counts.get(a.atom, 0)) for a in axes]
+        extents = [
+            range(len(axis.labels) if axis.labels is not None else counts.get(axis.atom, 0))
+            for axis in axes[u]
+        ]
         operands: list[tuple[str, ...]] = []
         for position in product(*extents):
             members: list[str] = []
@@ -145,7 +151,7 @@ def _absent(
     present = next(iter(next(iter(by_member.values())).values()), "")
     binder.findings.add(
         "MC406",
-        "the rule takes several tensors together, and some are absent",
+        "the rule takes several tensors together, and these are absent",
         equation.span,
         name,
         label="all of them, or none",

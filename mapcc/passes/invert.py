@@ -17,16 +17,16 @@ from mapcc.errors import MappingError
 from mapcc.ir import rules
 from mapcc.ir.bound import BoundMapping, Instance, Move
 from mapcc.ir.expr import Count, leaves
-from mapcc.ir.patterns import Pattern
+from mapcc.ir.patterns import EMPTY, Index, Pattern
 from mapcc.ir.printer import print_mapping
-from mapcc.ir.program import LetValue, Listed, Scope
+from mapcc.ir.program import LetValue, Scope
 from mapcc.passes.check import Setting, bind
 from mapcc.passes.moves import join_neighbours, simplify_dims
 from mapcc.passes.reverse import Reverser
 from mapcc.passes.verdict import Kind, verdicts
 from mapcc.syntax.load import Loader
 from mapcc.syntax.parser import parse
-from mapcc.text import Source
+from mapcc.text import Source, Span
 
 # source name, target name, and where the elements lie
 Pair = tuple[str, str]
@@ -121,12 +121,12 @@ def _losses(bound: BoundMapping) -> list[Diagnostic]:
 
 def _dropped(bound: BoundMapping) -> list[Diagnostic]:
     """What ``drop`` left out does not come back."""
-    by_statement: dict[Listed, list[str]] = {}
+    by_statement: dict[Span, list[str]] = {}
     for name, listed in bound.dropped.items():
-        by_statement.setdefault(listed, []).append(name)
+        by_statement.setdefault(listed.span, []).append(name)
     return [
-        Diagnostic("MC702", "dropped tensors do not come back", listed.span, names=tuple(fold(names)))
-        for listed, names in by_statement.items()
+        Diagnostic("MC702", "dropped tensors do not come back", span, names=tuple(fold(names)))
+        for span, names in by_statement.items()
     ]
 
 
@@ -201,8 +201,10 @@ def _counts(bound: BoundMapping) -> dict[Pattern, int]:
             if not isinstance(condition, rules.Compare):
                 continue
             for leaf in (leaf for operand in condition.operands for leaf in leaves(operand)):
-                if isinstance(leaf, Count) and not equation.prefix.parts:
-                    out[leaf.pattern] = index.count(equation.prefix, leaf.pattern, {})
+                if isinstance(leaf, Count) and not any(
+                    isinstance(p, Index) for p in (leaf.prefix or EMPTY).parts
+                ):
+                    out[leaf.pattern] = index.count(leaf.prefix or EMPTY, leaf.pattern, {})
     return out
 
 

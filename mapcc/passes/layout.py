@@ -207,9 +207,7 @@ def _faults(state: Solving) -> Problem | None:
         place = origin.text if isinstance(origin, Origin) else "a size"
         if fault.uneven:
             message = f"{place}: {fault.left} = {fault.right} has no whole solution"
-            help = (
-                "are the sizes right? pieces of unequal size are a sum, named apart: (q + k + v)"
-            )
+            help = "are the sizes right? pieces of unequal size are a sum, named apart: (q + k + v)"
         else:
             message = f"{place} is {fault.right}, but {fault.left}"
             help = ""
@@ -237,12 +235,14 @@ def add_targets(state: Solving, shapes: Sequence[TensorShape | None], lookup: Lo
 
 def unsolved(state: Solving, has_target: bool) -> Problem | None:
     """What to say of atoms that are still free."""
+    equation, more = state.equation, "" if has_target else ", or give the target's key set: --target"
     free = [atom for atom in state.free() if not atom.startswith(REST)]
+    if not free and state.free():
+        message = "nothing says which dimensions '...' stands for"
+        return Problem("MC307", message, equation.span, help=f"write them out{more}")
     if not free:
         return None
-    equation = state.equation
     shown = ", ".join(free)
-    more = "" if has_target else ", or give the target's key set: --target"
     if set(free) <= equation.repeated:
         message = f"{shown} stands on the right only, and nothing says its size"
         return Problem("MC302", message, equation.span, help=f"where {free[0]} = ...{more}")
@@ -252,7 +252,16 @@ def unsolved(state: Solving, has_target: bool) -> Problem | None:
         if isinstance(origin, Origin)
     )
     message = f"the sizes of {shown} cannot be told from the shapes"
-    return Problem("MC307", message, equation.span, pending, f"where {free[0]} = ...{more}")
+    equal = f"where {' = '.join(free)} if they are equal; else " if _are_pieces(free, state) else ""
+    return Problem("MC307", message, equation.span, pending, f"{equal}where {free[0]} = ...{more}")
+
+
+def _are_pieces(free: Sequence[str], state: Solving) -> bool:
+    """Whether these are the pieces of one sum, that could be equal."""
+    return len(free) > 1 and any(
+        all(polynomial.get((atom,)) == 1 for atom in free) and polynomial.get((), 0) % len(free) == 0
+        for polynomial, _ in state.solver.pending
+    )
 
 
 def _readable(polynomial: solving.Polynomial) -> str:

@@ -97,3 +97,40 @@ def _joined(a: Move, b: Move) -> Move | None:
         return None
     dims = simplify_dims(((n + m, source, target), *a.dims[1:]))
     return Move(a.source, a.source_offset, a.target, a.target_offset, dims)
+
+
+def unaligned(move: Move, bits: int) -> bool:
+    """Whether a move of elements of ``bits`` bits takes a byte apart.
+
+    >>> unaligned(Move(0, 0, 0, 0, ((8, 1, 1),)), 4), unaligned(Move(0, 0, 0, 0, ((2, 1, 4), (4, 2, 1))), 4)
+    (False, True)
+    """
+    return bits % 8 != 0 and _in_bytes(move, bits) is None
+
+
+def in_bytes(move: Move, bits: int) -> Move:
+    """A move of elements of ``bits`` bits as one of bytes. ValueError if it takes a byte apart."""
+    found = _in_bytes(move, bits)
+    if found is None:
+        raise ValueError(f"a move of {bits}-bit elements takes a byte apart")
+    return found
+
+
+def _in_bytes(move: Move, bits: int) -> Move | None:
+    *outer, inner = move.dims or ((1, 1, 1),)
+    size, across, along = inner
+    if (across, along) != (1, 1):
+        outer, size = [*outer, inner], 1
+    numbers = [size, move.source_offset, move.target_offset]
+    numbers += [stride for _, *strides in outer for stride in strides]
+    if any(number * bits % 8 for number in numbers):
+        return None
+    dims = [(count, across * bits // 8, along * bits // 8) for count, across, along in outer]
+    run = size * bits // 8
+    return Move(
+        move.source,
+        move.source_offset * bits // 8,
+        move.target,
+        move.target_offset * bits // 8,
+        (*dims, *(((run, 1, 1),) if run != 1 else ())),
+    )

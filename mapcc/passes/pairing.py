@@ -28,7 +28,7 @@ def wildcards_pair_up(faults: Faults) -> None:
             if count != counts[0]:
                 faults.add(
                     "MC202",
-                    f"{count} '{sign}' here, {counts[0]} in {print_name(every[0])}",
+                    f"{count} '{sign}' here, but {counts[0]} in {print_name(every[0])}",
                     name.span,
                     f"the k-th '{sign}' is the same text in every name of a rule",
                 )

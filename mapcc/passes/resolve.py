@@ -11,12 +11,13 @@ from typing import Any
 from mapcc.ir import rules
 from mapcc.ir.expr import Config, Count, Expr, Name, Unevaluable, evaluate, leaves
 from mapcc.ir.expr import Value as Result
-from mapcc.ir.patterns import Pattern
+from mapcc.ir.patterns import EMPTY
 from mapcc.ir.program import Scope
 from mapcc.passes.indices import Domain, domain_conditions, solve_indices
 from mapcc.passes.match import Leaf
 from mapcc.passes.paths import PathIndex
 from mapcc.passes.scope import let_lookup
+from mapcc.passes.words import condition_leaves, condition_words, variables_of
 
 Value = int | str
 Values = dict[str, Value]
@@ -39,14 +40,14 @@ class Resolver:
     indices: frozenset[str]
     variables: Sequence[str]
     scope: Scope
-    prefix: Pattern
     paths: PathIndex
     atoms: frozenset[str] = frozenset()
     _asking: set[str] = field(default_factory=set)
     _memo: dict[tuple[str, tuple[tuple[str, Value], ...]], int] = field(default_factory=dict)
     _domains: dict[str, rules.InRange] = field(init=False)
     _filters: list[rules.Condition] = field(init=False)
-    _prefix_variables: frozenset[str] = field(init=False)
+    filter_words: tuple[str, ...] | None = field(init=False)
+    held: dict[tuple[Value | None, ...], bool] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._domains = domain_conditions(self.conditions, self.indices)
@@ -55,13 +56,29 @@ class Resolver:
             for c in self.conditions
             if not (isinstance(c, rules.Compare) and c.is_equation) and c not in self._domains.values()
         ]
-        from mapcc.passes.words import variables_of
-
-        self._prefix_variables = frozenset(variables_of(self.prefix, self.indices, frozenset()))
+        self.filter_words = self._words_of_filters()
+        if not self._filters:
+            self.held[()] = True
 
     @property
-    def is_simple(self) -> bool:
-        return not self._domains and not self._filters
+    def is_direct(self) -> bool:
+        """Whether numbers in names are the indices: nothing has to be solved."""
+        return not self._domains
+
+    def _words_of_filters(self) -> tuple[str, ...] | None:
+        """The indices that the filters ask for; None if that cannot be told from their text."""
+        words: set[str] = set()
+        for condition in self._filters:
+            if isinstance(condition, rules.Exists):
+                return None
+            for leaf in condition_leaves(condition):
+                if isinstance(leaf, Count):
+                    words |= self._bound_words(leaf)
+                elif isinstance(leaf, Name) and leaf.name in self.indices:
+                    words.add(leaf.name)
+                elif isinstance(leaf, Name) and self._definition(leaf.name) is not None:
+                    return None
+        return tuple(words)
 
     def resolve(self, leaf: Leaf, texts: Sequence[str]) -> tuple[Values, dict[str, int]] | None:
         """The variables' values and the positions along index axes; None if conditions do not hold."""
@@ -102,13 +119,48 @@ class Resolver:
         low, high = self._ranges(values)[word]
         return range(low, high + 1)
 
+    def is_off(self, was_asked: bool) -> bool:
+        """Whether conditions say that this checkpoint is another variant, so that nothing is dead.
+
+        ``was_asked``: names matched, and were refused by a condition.
+        """
+        for condition in self._filters:
+            asks_presence = isinstance(condition, rules.Exists)
+            if asks_presence and was_asked:
+                return True
+            if asks_presence or not condition_words(condition) & self.indices:
+                try:
+                    if not self._holds(condition, {}):
+                        return True
+                except Unevaluable:
+                    continue
+        return False
+
     def holds(self, values: Values) -> bool:
-        return all(self._holds(condition, values) for condition in self._filters)
+        """Whether the filters hold; ``held`` keeps the answers by the values of ``filter_words``."""
+        if self.filter_words is None:
+            return self._all_hold(values)
+        # Few layers, many tensors: the same question again and again.
+        key = tuple([values.get(word) for word in self.filter_words])
+        held = self.held.get(key)
+        if held is None:
+            held = self.held[key] = self._all_hold(values)
+        return held
+
+    def _all_hold(self, values: Values) -> bool:
+        for condition in self._filters:
+            try:
+                if not self._holds(condition, values):
+                    return False
+            except Unevaluable as error:
+                error.span = error.span or condition.span
+                raise
+        return True
 
     def _holds(self, condition: rules.Condition, values: Values) -> bool:
         match condition:
             case rules.Exists(pattern, negated):
-                return bool(self.paths.count(self.prefix, pattern, values)) != negated
+                return bool(self.paths.count(condition.prefix or EMPTY, pattern, values)) != negated
             case rules.InRange(index, low, high):
                 lookup = self.lookup(values)
                 at, a, b = (evaluate(e, lookup) for e in (index, low, high))
@@ -136,8 +188,8 @@ class Resolver:
                     return self.parameter(name, values)
                 case Count(pattern):
                     # Variables of the block are bound; those of the pattern itself are counted.
-                    bound = {v: values[v] for v in self._prefix_variables if v in values}
-                    return self.paths.count(self.prefix, pattern, bound)
+                    bound = {v: values[v] for v in self._bound_words(leaf) if v in values}
+                    return self.paths.count(leaf.prefix or EMPTY, pattern, bound)
                 case _:
                     return lets(leaf)
 
@@ -163,8 +215,15 @@ class Resolver:
     def _words_of(self, definition: Expr | None) -> frozenset[str]:
         if definition is None:
             return frozenset()
-        own = {leaf.name for leaf in leaves(definition) if isinstance(leaf, Name)}
-        return self._prefix_variables | (own & self.indices)
+        words = {leaf.name for leaf in leaves(definition) if isinstance(leaf, Name)} & self.indices
+        for leaf in leaves(definition):
+            if isinstance(leaf, Count):
+                words |= self._bound_words(leaf)
+        return frozenset(words)
+
+    def _bound_words(self, count: Count) -> frozenset[str]:
+        """The variables of the block around a ``count``: they are known when it is asked."""
+        return frozenset(variables_of(count.prefix or EMPTY, self.indices, frozenset()))
 
     def _definition(self, name: str) -> Expr | None:
         if name in self.atoms:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import product
 
 from mapcc.ir.expr import Expr, Name
 from mapcc.ir.patterns import Deep, Group, Index, NameAxis, Part, Pattern, Regex, Star, Text
+from mapcc.text import Span
 
 MAX_LABEL_VARIANTS = 100_000
 
@@ -35,6 +36,7 @@ class Variant:
     positions: tuple[tuple[str, int], ...]
     segments: tuple[Segment, ...]
     separator: str
+    span: Span | None = field(default=None, compare=False)
 
     @property
     def holes(self) -> Iterator[Hole]:
@@ -61,7 +63,7 @@ def variants(pattern: Pattern, separator: str, regex_names: frozenset[str] = fro
         at = iter(numbers)
         pieces = list(_pieces(pattern.parts, at, regex_names))
         positions = tuple((axis.atom, k) for axis, k in zip(labelled, numbers, strict=True))
-        out.append(Variant(positions, _cut(pieces, separator), separator))
+        out.append(Variant(positions, _cut(pieces, separator), separator, pattern.span))
     return out
 
 

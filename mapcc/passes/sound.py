@@ -30,10 +30,9 @@ def listed_are_sound(program: Program, found: Diagnostics) -> None:
 def _sound(listed: Sequence[Listed], failed: list[Pattern], found: Diagnostics) -> list[Listed]:
     out: list[Listed] = []
     for one in listed:
-        faults = [fault for name in one.names for fault in name_faults(name, one.separator)]
-        faults += condition_faults(one.conditions)
+        faults = [*name_faults(one.name, one.separator), *condition_faults(one.conditions)]
         if _report(faults, one.span, found):
-            failed += one.names
+            failed.append(one.name)
         else:
             out.append(one)
     return out

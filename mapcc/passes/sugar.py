@@ -131,6 +131,8 @@ class _Lowering:
 
     def _permute(self) -> tuple[Terms, Terms, tuple[rules.Condition, ...]]:
         order = [self._integer(argument, "a dimension") for argument in self.op.arguments]
+        if self.op.options:
+            raise _Refused("takes every dimension, and so no dim=")
         if sorted(order) != list(range(len(order))) or not order:
             raise _Refused("takes every dimension once: permute 1 0 2")
         a, b = self._only(self.inputs, "left"), self._only(self.outputs, "right")

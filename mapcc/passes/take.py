@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from mapcc.diagnostics.model import Label
-from mapcc.ir.expr import Unevaluable
 from mapcc.ir.patterns import Deep, Pattern, Regex, Star
 from mapcc.ir.program import Equation, Listed
-from mapcc.passes.binder import ABSENT, Binder, Key, Matched, Position
-from mapcc.passes.indices import NotOneToOne
-from mapcc.passes.match import Leaf, Trie
+from mapcc.passes.binder import ABSENT, Binder, Key, Matched, NoValue, Position
+from mapcc.passes.match import Leaf, OpenText, Trie, closed
 from mapcc.passes.resolve import Resolver, Values
 from mapcc.passes.segments import Variant, name_axes, variants
-from mapcc.passes.words import regex_names
+from mapcc.passes.words import regex_names, right_names
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -27,11 +26,31 @@ class _Taker:
     axes: tuple[str, ...]
     resolver: Resolver
     drop: Listed | None = None
-    order: tuple[int, ...] | None = None  # holes to variables, where nothing has to be solved
+    direct: tuple[str, ...] | None = None  # the variables, where nothing has to be solved
+    asked: tuple[int, ...] = ()  # which variables the filters ask for
 
     @property
     def is_default(self) -> bool:
         return self.equation.is_default if self.equation else bool(self.drop and self.drop.is_default)
+
+    def recall(self, key: Key) -> bool | None:
+        """What the filters said of such values before; None if they were not asked."""
+        return self.resolver.held.get(tuple([key[k] for k in self.asked]))
+
+
+@dataclass(slots=True)
+class _Recipe:
+    """How a taker's key and position are picked from a name's numbers and from constants.
+
+    ``key`` is None where they have to be solved for.
+    """
+
+    taker: _Taker
+    leaf: Leaf
+    texts: list[OpenText]
+    constants: list[int | str]
+    key: tuple[int, ...] | None = None
+    position: tuple[int, ...] = ()
 
 
 def match_sources(binder: Binder) -> None:
@@ -59,7 +78,7 @@ def excuses(patterns: Sequence[Pattern], separator: str) -> Trie:
         if sum(isinstance(part, Deep) for part in parts) > 1:
             continue
         for variant in variants(Pattern(parts), separator):
-            trie.add(None, variant)
+            trie.add(None, replace(variant, segments=tuple(filter(None, variant.segments))))
     return trie
 
 
@@ -75,61 +94,97 @@ def _source_trie(binder: Binder) -> Trie:
             for m, name in enumerate(unit.names):
                 axes = tuple(axis.atom for axis in name_axes(name))
                 for variant in variants(name, equation.separators[0], regexes):
-                    order = _plain_order(variant, equation, resolver) if not axes else None
-                    trie.add(_Taker(equation, u, m, axes, resolver, order=order), variant)
+                    direct = _direct(variant, equation.variables, resolver)
+                    trie.add(_Taker(equation, u, m, axes, resolver, None, *direct), variant)
     for listed in binder.program.drops:
         resolver = binder.listed_resolver(listed)
-        binder.dropped_by.setdefault(id(listed), 0)
-        for name in listed.names:
-            for variant in variants(name, listed.separator):
-                trie.add(_Taker(None, 0, 0, (), resolver, drop=listed), variant)
+        binder.dropped_by.setdefault(id(listed.written), 0)
+        for variant in variants(listed.name, listed.separator):
+            direct = _direct(variant, tuple(hole.variable for hole in variant.holes), resolver)
+            trie.add(_Taker(None, 0, 0, (), resolver, listed, *direct), variant)
     return trie
 
 
 def _candidates(binder: Binder, trie: Trie, name: str) -> list[tuple[_Taker, Key, Position]]:
+    found, digits = trie.open_match(name)
+    if found.note is None:
+        found.note = [_recipe(leaf, texts, len(digits)) for leaf, texts in found.leaves]
+    recipes: list[_Recipe] = found.note
+    numbers: list[Any] = [int(number) for number in digits]
     out: list[tuple[_Taker, Key, Position]] = []
-    for leaf, texts in trie.match(name):
-        taker: _Taker = leaf.owner
-        if taker.order is not None:
-            key = tuple(
-                [int(t) if hole.expr is not None else t for hole, t in zip(leaf.holes, texts, strict=True)]
-            )
-            if taker.order:
-                key = tuple([key[k] for k in taker.order])
-            out.append((taker, key, ()))
-            continue
-        resolved = _resolve(binder, taker, leaf, texts)
-        if resolved is None:
-            if taker.equation is not None:
-                binder.matched[taker.equation.number].filtered += 1
-            continue
-        values, axes = resolved
-        variables = taker.equation.variables if taker.equation else ()
-        key = tuple(values.get(variable, ABSENT) for variable in variables)
-        labels = dict(leaf.variant.positions)
-        out.append((taker, key, tuple(labels[a] if a in labels else axes[a] for a in taker.axes)))
+    for recipe in recipes:
+        taker = recipe.taker
+        held: bool | None = None
+        if recipe.key is not None:
+            values = numbers + recipe.constants
+            key = tuple([values[k] for k in recipe.key])
+            held = taker.recall(key)
+            if held:
+                out.append((taker, key, tuple([values[k] for k in recipe.position])))
+                continue
+        if held is None and (solved := _solved(binder, recipe, closed(recipe.texts, digits), name)):
+            out.append(solved)
+        elif taker.equation is not None:
+            binder.matched[taker.equation.number].filtered += 1
     return out
 
 
+def _recipe(leaf: Leaf, texts: list[OpenText], numbers: int) -> _Recipe:
+    taker: _Taker = leaf.owner
+    recipe = _Recipe(taker, leaf, texts, [])
+    places: dict[str, int] = {}
+
+    def constant(value: int | str) -> int:
+        recipe.constants.append(value)
+        return numbers + len(recipe.constants) - 1
+
+    for hole, text in zip(leaf.holes, texts, strict=True):
+        is_number = hole.expr is not None or hole.variable.startswith("[")
+        if isinstance(text, int) and is_number:
+            places[hole.variable] = text
+        elif isinstance(text, str):
+            places[hole.variable] = constant(int(text) if is_number else text)
+    if taker.direct is not None and len(places) == len(texts):
+        labels = {f"[{axis}": constant(k) for axis, k in leaf.variant.positions}
+        recipe.key = tuple(places[variable] for variable in taker.direct)
+        recipe.position = tuple((places | labels)[f"[{axis}"] for axis in taker.axes)
+    return recipe
+
+
+def _solved(
+    binder: Binder, recipe: _Recipe, texts: list[str], name: str
+) -> tuple[_Taker, Key, Position] | None:
+    taker, leaf = recipe.taker, recipe.leaf
+    resolved = _resolve(binder, taker, leaf, texts, name)
+    if resolved is None:
+        return None
+    values, axes = resolved
+    variables = taker.equation.variables if taker.equation else ()
+    key = tuple(values.get(variable, ABSENT) for variable in variables)
+    labels = dict(leaf.variant.positions)
+    return taker, key, tuple(labels[a] if a in labels else axes[a] for a in taker.axes)
+
+
 def _resolve(
-    binder: Binder, taker: _Taker, leaf: Leaf, texts: Sequence[str]
+    binder: Binder, taker: _Taker, leaf: Leaf, texts: Sequence[str], name: str
 ) -> tuple[Values, dict[str, int]] | None:
     owner = taker.equation or taker.drop
-    span = owner.span if owner else None
     try:
-        return taker.resolver.resolve(leaf, texts)
-    except Unevaluable as error:
-        binder.unevaluable(error, taker.resolver, span)
-    except NotOneToOne as error:
-        message = f"two choices of {error} give the same number"
-        binder.findings.add("MC205", message, span, help="narrow the domains: where r in 0..N")
-    return None
+        return binder.resolve(taker.resolver, leaf, texts, owner.span if owner else None)
+    except NoValue:
+        binder.excused_sources.add(name)
+        if taker.drop is not None:
+            binder.dropped_by[id(taker.drop.written)] += 1
+        if taker.equation is not None and not binder.matched[taker.equation.number].failed:
+            binder.matched[taker.equation.number].failed = True
+            binder.program.failed_right += right_names(taker.equation)
+        return None
 
 
 def _take(binder: Binder, name: str, taker: _Taker, key: Key, position: Position) -> None:
     if taker.drop is not None:
         binder.bound.dropped[name] = taker.drop
-        binder.dropped_by[id(taker.drop)] += 1
+        binder.dropped_by[id(taker.drop.written)] += 1
         return
     assert taker.equation is not None
     matched = binder.matched[taker.equation.number].tensors
@@ -151,10 +206,15 @@ def _ambiguous(binder: Binder, name: str, takers: Sequence[_Taker]) -> None:
     )
 
 
-def _plain_order(variant: Variant, equation: Equation, resolver: Resolver) -> tuple[int, ...] | None:
-    """How holes are permuted into variables where every hole is a variable of its own, else None."""
+def _direct(
+    variant: Variant, variables: tuple[str, ...], resolver: Resolver
+) -> tuple[tuple[str, ...] | None, tuple[int, ...]]:
+    """The variables if each hole is one of its own, and which of them the filters ask for."""
     holes = [hole.variable for hole in variant.holes]
-    if not resolver.is_simple or sorted(holes) != sorted(equation.variables):
-        return None
-    order = tuple(holes.index(variable) for variable in equation.variables)
-    return () if order == tuple(range(len(order))) else order
+    inner = sorted(hole for hole in holes if not hole.startswith("["))
+    words = resolver.filter_words
+    if not resolver.is_direct or inner != sorted(variables) or len(set(holes)) < len(holes):
+        return None, ()
+    if words is None or not set(words) <= set(variables):
+        return None, ()
+    return variables, tuple(map(variables.index, words))

@@ -67,11 +67,9 @@ def _natural(
     """The type of a target's pieces, after their own steps, before any statement."""
     equation = instance.equation
     kinds: dict[Dtype, None] = {}
-    for move in instance.layout.moves:
-        if move.target != number:
-            continue
-        unit = equation.units[instance.layout.unit_of_source[move.source]]
-        dtype = _unit_dtype(binder, instance, unit, operands[move.source])
+    for operand in _feeding(instance, number):
+        unit = equation.units[instance.layout.unit_of_source[operand]]
+        dtype = _unit_dtype(binder, instance, unit, operands[operand])
         if dtype is not None:
             kinds[dtype] = None
     term = equation.targets[instance.layout.term_of_target[number]]
@@ -90,6 +88,26 @@ def _natural(
             help=f"bring them to one: | cast {next(iter(kinds)).short}",
         )
     return next(iter(kinds), None)
+
+
+def _feeding(instance: Instance, number: int) -> list[int]:
+    """The operands that a target is made of; by the rule's links where it has no elements."""
+    layout = instance.layout
+    moved = list(dict.fromkeys(move.source for move in layout.moves if move.target == number))
+    if moved:
+        return moved
+    term = layout.term_of_target[number]
+    units = {link.unit for link in instance.equation.links if link.target == term}
+    return [operand for operand, unit in enumerate(layout.unit_of_source) if unit in units]
+
+
+def _is_cast(instance: Instance, number: int) -> bool:
+    """Whether a source of this target states its type."""
+    units = instance.equation.units
+    if not any(step.dtype for unit in units for step in unit.steps):
+        return False
+    feeding = {instance.layout.unit_of_source[operand] for operand in _feeding(instance, number)}
+    return any(step.dtype for unit in feeding for step in units[unit].steps)
 
 
 def _cast_step(dtype: Dtype) -> Step:
@@ -120,7 +138,7 @@ def _final(
     equation = instance.equation
     name = instance.targets[number]
     term = equation.targets[instance.layout.term_of_target[number]]
-    explicit = term.cast is not None or any(step.dtype for unit in equation.units for step in unit.steps)
+    explicit = term.cast is not None or _is_cast(instance, number)
     if natural is None and all(unit.is_created for unit in equation.units):
         claimed = binder.target.tensors.get(name) if binder.target else None
         if claimed is not None and claimed.dtype is not None:

@@ -48,7 +48,7 @@ def _step(op: rules.Op, scope: Scope, found: Diagnostics) -> Step | None:
         help = f"did you mean '{near[0]}'?" if near else f"there are {', '.join(VALUE_OPS)}"
         if op.name in STRUCTURAL_OPS:
             help = "it takes the place of axes: one for each term, on the left, before the value operations"
-        found.add(Diagnostic("MC501", f"no value operation {op.name!r}", op.span, help=help))
+        found.add(Diagnostic("MC501", f"there is no operation {op.name!r} here", op.span, help=help))
         return None
     if len(op.arguments) != len(known.arguments):
         wants = " ".join(name.upper() for name in known.arguments) or "no argument"

@@ -62,6 +62,8 @@ def _needs(equation: Equation) -> Iterator[str]:
     right = {i for t in equation.targets if t.name is not None for i in _indices(t.name, equation)}
     if hidden := sorted(left - right):
         yield f"the index {', '.join(hidden)} is not in the target's names"
+    if extra := sorted(right - left):
+        yield f"the index {', '.join(extra)} is only in the target's names: the copies must be equal"
     if any(isinstance(condition, rules.Exists) for condition in equation.conditions):
         yield "'exists' asks the source"
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from mapcc.ir import rules
-from mapcc.ir.expr import Name, names
+from mapcc.ir.expr import Config, Count, Name, leaves, names
 from mapcc.ir.patterns import Deep, Index, Part, Pattern, Regex, Star
 from mapcc.ir.program import Equation
 
@@ -60,14 +62,18 @@ def regex_names(equation: Equation) -> frozenset[str]:
     )
 
 
-def condition_words(condition: rules.Condition) -> set[str]:
+def condition_leaves(condition: rules.Condition) -> Iterator[Name | Config | Count]:
     match condition:
         case rules.Compare(operands, _):
-            return {word for operand in operands for word in names(operand)}
+            yield from (leaf for operand in operands for leaf in leaves(operand))
         case rules.InRange(index, low, high):
-            return names(index) | names(low) | names(high)
+            yield from (leaf for operand in (index, low, high) for leaf in leaves(operand))
         case rules.Exists():
-            return set()
+            return
+
+
+def condition_words(condition: rules.Condition) -> set[str]:
+    return {leaf.name for leaf in condition_leaves(condition) if isinstance(leaf, Name)}
 
 
 def variables_of(name: Pattern, indices: frozenset[str], regexes: frozenset[str]) -> dict[str, None]:

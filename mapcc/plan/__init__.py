@@ -2,6 +2,5 @@
 
 from mapcc.plan.make import make_plan
 from mapcc.plan.model import Plan
-from mapcc.plan.moves import unaligned
 
-__all__ = ["Plan", "make_plan", "unaligned"]
+__all__ = ["Plan", "make_plan"]

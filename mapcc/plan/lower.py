@@ -5,14 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from math import inf, prod
 
-from mapcc.diagnostics.fold import fold as fold_names
-from mapcc.diagnostics.model import Diagnostic, Diagnostics
+from mapcc.diagnostics.model import Diagnostics
 from mapcc.ir.bound import BoundMapping, Instance, Layout, Move
-from mapcc.ir.program import Equation, Unit
+from mapcc.ir.program import Unit
 from mapcc.ir.values import Step
-from mapcc.plan.fills import fill_value
+from mapcc.passes.fills import fill_value
+from mapcc.passes.moves import in_bytes
 from mapcc.plan.model import Fill, Fold, Folded, Origin, Shape, SourceTensor, Transfer
-from mapcc.plan.moves import in_bytes, unaligned
 from mapcc.tensors.dtypes import DTYPES, Dtype
 
 Place = tuple[float, int]
@@ -39,7 +38,6 @@ class Lowering:
     folds: list[Fold] = field(default_factory=list)
     _fold_of: dict[tuple[int, int], int] = field(default_factory=dict)
     _layouts: dict[int, list[list[Move]]] = field(default_factory=dict)
-    _unaligned: dict[int, tuple[Equation, list[str]]] = field(default_factory=dict)
 
     def run(self) -> list[Lowered]:
         lowered = []
@@ -47,7 +45,6 @@ class Lowering:
             tensor = self._tensor(name, instance, number)
             if tensor is not None:
                 lowered.append(tensor)
-        self._report_unaligned()
         return lowered
 
     def _tensor(self, name: str, instance: Instance, number: int) -> Lowered | None:
@@ -90,10 +87,6 @@ class Lowering:
         else:
             origin, source, steps = self._origin(unit, instance, move)
         if source.bits % 8:
-            if unaligned(move, source.bits):
-                equation = instance.equation
-                self._unaligned.setdefault(id(equation), (equation, []))[1].append(name)
-                return None
             move = in_bytes(move, source.bits)
         return Transfer(origin, move, steps, source, dtype)
 
@@ -128,18 +121,6 @@ class Lowering:
                 return (last.file, last.begin * 8)
             case Fill():
                 return _NOWHERE
-
-    def _report_unaligned(self) -> None:
-        for equation, names in self._unaligned.values():
-            self.found.add(
-                Diagnostic(
-                    "MC502",
-                    "elements that are smaller than a byte can only be moved in whole bytes",
-                    equation.span,
-                    notes=("two F4 share a byte, and four F6 share three",),
-                    names=tuple(fold_names(names)),
-                )
-            )
 
 
 def effective_steps(dtype: Dtype, steps: tuple[Step, ...]) -> tuple[Step, ...]:

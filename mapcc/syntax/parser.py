@@ -11,7 +11,7 @@ from lark.exceptions import UnexpectedCharacters, UnexpectedInput, UnexpectedTok
 from mapcc import resources
 from mapcc.diagnostics.model import Diagnostic, Diagnostics
 from mapcc.ir import rules
-from mapcc.syntax.comments import attach
+from mapcc.syntax.comments import OPAQUE, attach
 from mapcc.syntax.tree import Builder, Node
 from mapcc.text import Source, Span
 
@@ -19,8 +19,7 @@ MAX_BYTES = 1 << 20
 MAX_DEPTH = 32
 MAX_SYNTAX_ERRORS = 20
 
-_FRAGMENTS = ("side", "names", "shape", "expr", "modifiers")
-_QUOTED_OR_COMMENT = re.compile(r'"(?:[^"\\\n]|\\.)*"|#[^\n]*')
+_FRAGMENTS = ("side", "names", "shape", "expr", "filled", "modifiers")
 _CONTINUES = re.compile(r"\s*(?:->|<->|\||,|(?:where|optional|because)\b)")
 
 # What a person calls the terminals that can be expected.
@@ -72,8 +71,8 @@ def parse(source: Source, found: Diagnostics) -> rules.Mapping:
             builder.fault("MC107", "'mapping NAME' stands once, as the first statement", header)
         name = str(header.children[1])
         title = builder.string(header.children[2]) if len(header.children) > 2 else None  # type: ignore[arg-type]
-    start = builder.span(headers[0]).start if headers else None
-    return attach(rules.Mapping(name, title, body, source=source), source, start)
+    place = builder.span(headers[0]) if headers else None
+    return attach(rules.Mapping(name, title, body, source=source), source, place)
 
 
 def parse_fragment(start: str, text: str, builder: Builder) -> Node | None:
@@ -106,12 +105,12 @@ def _within_limits(source: Source, found: Diagnostics) -> bool:
 
 def _depth(text: str) -> int:
     depth = deepest = 0
-    for char in _QUOTED_OR_COMMENT.sub("", text):
+    for char in OPAQUE.sub("", text):
         if char in "([{":
             depth += 1
             deepest = max(deepest, depth)
         elif char in ")]}":
-            depth -= 1
+            depth = max(depth - 1, 0)
     # Runs of prefix operators nest too.
     signs = max((len(run.group()) // 2 for run in re.finditer(r"(?:[-*] ?){8,}", text)), default=0)
     return max(deepest, signs)
@@ -170,7 +169,7 @@ def _without_statement(text: str, offset: int) -> str | None:
         first -= 1
     while last + 1 < len(lines) and _CONTINUES.match(lines[last + 1]):
         last += 1
-    statement = _QUOTED_OR_COMMENT.sub("", " ".join(lines[first : last + 1])).strip()
+    statement = OPAQUE.sub("", " ".join(lines[first : last + 1])).strip()
     if not statement or statement.startswith("}"):
         return None
     opens = statement.endswith("{")

@@ -12,6 +12,7 @@ from lark import Token, Tree
 from mapcc.diagnostics.model import Diagnostic, Diagnostics
 from mapcc.ir import axes, patterns, rules
 from mapcc.ir import expr as expressions
+from mapcc.ir.printer import KEYWORDS
 from mapcc.text import Source, Span
 
 Node = Tree[Token]
@@ -61,7 +62,10 @@ class Builder:
         return build(node)
 
     def _let(self, node: Node) -> rules.Let:
-        return rules.Let(str(_token(node, "IDENT")), self.expression(node.children[-1]), span=self.span(node))
+        name = _token(node, "IDENT")
+        if name in KEYWORDS:
+            self.fault("MC101", f"{str(name)!r} is a keyword", name)
+        return rules.Let(str(name), self.expression(node.children[-1]), span=self.span(node))
 
     def _separator(self, node: Node) -> rules.Separator:
         text = self.string(_token(node, "STRING"))
@@ -85,15 +89,15 @@ class Builder:
         return rules.External(self.names(node), because, self.modifiers(node), span=self.span(node))
 
     def _create(self, node: Node) -> rules.Create:
-        shape, value, *ops = [c for c in node.children if isinstance(c, Tree) and c.data not in _CLAUSES]
+        shape, (value, ops) = self.shape(_tree(node, "shape")), self.filled(_tree(node, "filled"))
         return rules.Create(
-            self.names(node),
-            self.shape(shape),
-            self.expression(value),
-            tuple(self.op(op) for op in ops),
-            self.modifiers(node),
-            span=self.span(node),
+            self.names(node), shape, value, ops, self.modifiers(node), span=self.span(node)
         )
+
+    def filled(self, node: Node) -> tuple[expressions.Expr, tuple[rules.Op, ...]]:
+        """A value and what is done with it."""
+        value, *ops = [child for child in node.children if isinstance(child, Tree)]
+        return self.expression(value), tuple(self.op(op) for op in ops)
 
     def _default(self, node: Node) -> rules.Default:
         return rules.Default(self.statements(_tree(node, "body")), span=self.span(node))
@@ -207,6 +211,8 @@ class Builder:
         for child in rest:
             if _is(child, "IDENT"):
                 key = str(child)
+                if any(key == known for known, _ in options):
+                    self.fault("MC101", f"{key}= stands twice", child)
             elif key is None:
                 arguments.append(self.argument(child))
             else:
@@ -326,10 +332,11 @@ class Builder:
 
     def _number(self, node: Node) -> expressions.Number:
         text = str(_token(node, "NUMBER"))
-        if len(text) > 40:
-            self.fault("MC101", "number too long", node)
+        value = int(text) if text.isdigit() and len(text) <= 40 else float(text)
+        if len(text) > 40 or value == float("inf"):
+            self.fault("MC101", "number too long or too large", node)
             return expressions.Number(0)
-        return expressions.Number(int(text) if text.isdigit() else float(text))
+        return expressions.Number(value)
 
     def string(self, token: Token) -> str:
         try:
@@ -346,9 +353,6 @@ class Builder:
 def _prefix_name(name: patterns.Pattern) -> patterns.Pattern:
     """A block's side; "." is the empty prefix."""
     return patterns.Pattern((), name.span) if name.parts == (patterns.Text("."),) else name
-
-
-_CLAUSES = ("names", "modifiers")
 
 
 def _is(node: Any, kind: str) -> bool:

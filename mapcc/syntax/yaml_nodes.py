@@ -43,6 +43,20 @@ class Map:
 Node = Scalar | Sequence | Map
 
 
+def scalars(node: Node) -> Iterator[Span]:
+    """The places of all keys and texts, in order."""
+    match node:
+        case Scalar():
+            yield node.span
+        case Sequence(items):
+            for item in items:
+                yield from scalars(item)
+        case Map(entries, keys):
+            for key, value in entries.items():
+                yield keys[key]
+                yield from scalars(value)
+
+
 class _Refused(Exception):
     def __init__(self, message: str, start: int, end: int) -> None:
         super().__init__(message)
@@ -110,7 +124,7 @@ class _Composer:
         items: list[Node] = []
         while not isinstance(event := next(self.events), yaml.SequenceEndEvent):
             items.append(self._node(event, depth + 1))
-        return Sequence(tuple(items), self._span(start, _places(event)[1]))
+        return Sequence(tuple(items), self._whole(start, event, items[-1] if items else None))
 
     def _map(self, start: int, depth: int) -> Map:
         entries: dict[str, Node] = {}
@@ -125,7 +139,14 @@ class _Composer:
                 raise _Refused(f"key {key.text!r} stands twice", key.span.start, key.span.end)
             keys[key.text] = key.span
             entries[key.text] = self._node(next(self.events), depth + 1)
-        return Map(entries, keys, self._span(start, _places(event)[1]))
+        return Map(entries, keys, self._whole(start, event, [None, *entries.values()][-1]))
+
+    def _whole(self, start: int, end: yaml.Event, last: Node | None) -> Span:
+        """From the start to the closing bracket, if there is one: a block's end lies behind comments."""
+        closed, after = _places(end)
+        if last is not None and closed == after:
+            return Span(self.source, start, last.span.end)
+        return self._span(start, after)
 
     def _span(self, start: int, end: int) -> Span:
         text = self.source.text

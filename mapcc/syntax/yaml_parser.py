@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -11,6 +12,7 @@ from lark import Tree
 
 from mapcc.diagnostics.model import Diagnostic, Diagnostics
 from mapcc.ir import expr, patterns, rules
+from mapcc.ir.printer import KEYWORDS
 from mapcc.syntax import yaml_nodes as nodes
 from mapcc.syntax.comments import attach
 from mapcc.syntax.parser import MAX_BYTES, parse_fragment
@@ -21,6 +23,8 @@ T = TypeVar("T")
 
 _TOP = ("mapping", "title", "let", "separator", "dtype", "rules")
 _MODIFIERS = ("optional", "where")
+_WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_MAPPING_NAME = re.compile(r"(?:[A-Za-z0-9_./]|-(?!>))+")
 
 
 def parse_yaml(source: Source, found: Diagnostics) -> rules.Mapping:
@@ -36,7 +40,10 @@ def parse_yaml(source: Source, found: Diagnostics) -> rules.Mapping:
     if not isinstance(root, nodes.Map):
         reader.fault("a mapping in YAML is a map with the key 'rules'", root.span)
         return empty
-    return attach(reader.mapping(root), source, None, braces=False)
+    mapping = reader.mapping(root)
+    header = [span for key in ("mapping", "title") if (span := root.keys.get(key))]
+    place = header[0].to(header[-1]) if header else None
+    return attach(mapping, source, place, list(nodes.scalars(root)))
 
 
 @dataclass(slots=True)
@@ -60,24 +67,47 @@ class _Reader:
         self._known(root, _TOP)
         name = self._text(root, "mapping")
         title = self._text(root, "title")
+        if name is not None and not _MAPPING_NAME.fullmatch(name):
+            self.fault("a mapping's name is letters, digits, '_', '-', '.', '/'", root.entries["mapping"].span)
+        if title is not None and name is None:
+            self.fault("a title stands beside 'mapping'", root.keys["title"])
         body: list[rules.Statement] = []
-        if isinstance(lets := root.entries.get("let"), nodes.Map):
-            for key, value in lets.entries.items():
-                at = lets.keys[key].to(value.span)
-                body.append(rules.Let(key, self._expr(value), span=at))
-        elif "let" in root.entries:
-            self.fault("'let' is a map of names to values", root.entries["let"].span)
-        if isinstance(separators := root.entries.get("separator"), nodes.Map):
-            self._known(separators, ("source", "target"))
-            for side, node in separators.entries.items():
-                text = self._string(node)
-                if len(text) != 1:
-                    self.fault("a separator is one character", node.span)
-                body.append(rules.Separator(side, text or ".", span=separators.keys[side].to(node.span)))
-        if "dtype" in root.entries:
-            body.append(self._dtype(root.keys["dtype"], root.entries["dtype"]))
-        body += self._body(root)
-        return rules.Mapping(name, title, tuple(body), source=self.source)
+        for key in ("let", "separator", "dtype"):
+            if key in root.entries:
+                body += self._setting(key, root.keys[key], root.entries[key])
+        return rules.Mapping(name, title, (*body, *self._body(root)), source=self.source)
+
+    def _setting(self, kind: str, key: Span, node: nodes.Node) -> list[rules.Statement]:
+        """``let``, ``separator`` or ``dtype``: at the top of a file, or as an item of ``rules``."""
+        match kind:
+            case "let":
+                return self._lets(node)
+            case "separator":
+                return self._separators(node)
+            case _:
+                return [self._dtype(key, node)]
+
+    def _lets(self, node: nodes.Node) -> list[rules.Statement]:
+        if not isinstance(node, nodes.Map):
+            self.fault("'let' is a map of names to values", node.span)
+            return []
+        return [
+            rules.Let(self._word(key, at), self._expr(value), span=at.to(value.span))
+            for (key, value), at in zip(node.entries.items(), node.keys.values(), strict=True)
+        ]
+
+    def _separators(self, node: nodes.Node) -> list[rules.Statement]:
+        if not isinstance(node, nodes.Map):
+            self.fault("'separator' is a map with 'source' and 'target'", node.span)
+            return []
+        self._known(node, ("source", "target"))
+        body: list[rules.Statement] = []
+        for side, value in node.entries.items():
+            text = self._string(value)
+            if len(text) != 1:
+                self.fault("a separator is one character", value.span)
+            body.append(rules.Separator(side, text or ".", span=node.keys[side].to(value.span)))
+        return body
 
     def _body(self, holder: nodes.Map) -> list[rules.Statement]:
         listed = holder.entries.get("rules")
@@ -86,13 +116,20 @@ class _Reader:
         if not isinstance(listed, nodes.Sequence):
             self.fault("'rules' is a list", listed.span)
             return []
-        return [s for item in listed.items if (s := self._statement(item)) is not None]
+        return [statement for item in listed.items for statement in self._statements(item)]
 
-    def _statement(self, item: nodes.Node) -> rules.Statement | None:
+    def _statements(self, item: nodes.Node) -> list[rules.Statement]:
         if not isinstance(item, nodes.Map) or not item.entries:
             self.fault("a rule is a map such as 'rename: {from: ..., to: ...}'", item.span)
-            return None
-        kind = next(iter(item.entries))
+            return []
+        kind, node = next(iter(item.entries.items()))
+        if kind in ("let", "separator", "dtype"):
+            self._known(item, (kind,))
+            return self._setting(kind, item.keys[kind], node)
+        statement = self._statement(item, kind)
+        return [] if statement is None else [statement]
+
+    def _statement(self, item: nodes.Map, kind: str) -> rules.Statement | None:
         readers: dict[str, Callable[[nodes.Map, nodes.Node], rules.Statement | None]] = {
             "rename": self._rearrange, "rearrange": self._rearrange, "copy": self._rearrange,
             "split": self._split, "chunk": self._split, "fuse": self._fuse, "cat": self._fuse,
@@ -106,7 +143,7 @@ class _Reader:
             help = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(readers)}"
             self.fault(f"unknown kind of rule {kind!r}", item.keys[kind], help)
             return None
-        beside = ("rules",) if kind in ("scope", "default") else ()
+        beside = ("rules",) if kind == "scope" else ()
         self._known(item, (kind, *beside))
         return readers[kind](item, item.entries[kind])
 
@@ -210,7 +247,7 @@ class _Reader:
 
     def _with_op(self, node: nodes.Node, op: rules.Op) -> tuple[rules.Term, ...] | None:
         side = self._side(node)
-        if side is None:
+        if not side:
             return None
         term = side[0]
         if len(side) == 1 and not isinstance(node, nodes.Sequence) and isinstance(term, rules.Tensor):
@@ -262,10 +299,11 @@ class _Reader:
             self.fault(f"'create' lacks {', '.join(absent)}", fields.span)
             return None
         shape = self._fragment("shape", fields.entries["shape"], lambda b, t: b.shape(t))
-        ops: tuple[rules.Op, ...] = ()
-        if "cast" in fields.entries:
-            ops = (rules.Op("cast", (expr.Name(self._string(fields.entries["cast"])),), span=fields.span),)
-        value = self._expr(fields.entries["value"])
+        filled = self._fragment("filled", fields.entries["value"], lambda b, t: b.filled(t))
+        value, ops = filled or (expr.Number(0), ())
+        if (cast := fields.entries.get("cast")) is not None:
+            dtype = expr.Name(self._word(self._string(cast), cast.span))
+            ops = (*ops, rules.Op("cast", (dtype,), span=fields.span))
         return rules.Create(names, shape or (), value, ops, self._modifiers(fields), span=item.span)
 
     def _scope(self, item: nodes.Map, node: nodes.Node) -> rules.Statement | None:
@@ -291,7 +329,7 @@ class _Reader:
 
     def _default(self, item: nodes.Map, node: nodes.Node) -> rules.Statement | None:
         if isinstance(node, nodes.Sequence):
-            body = [s for inner in node.items if (s := self._statement(inner)) is not None]
+            body = [statement for inner in node.items for statement in self._statements(inner)]
             return rules.Default(tuple(body), span=item.span)
         self.fault("'default' is a list of rules", node.span)
         return None
@@ -299,7 +337,7 @@ class _Reader:
     def _dtype(self, key: Span, node: nodes.Node) -> rules.OutputDtype:
         span = key.to(node.span)
         if isinstance(node, nodes.Scalar):
-            return rules.OutputDtype(node.text, span=span)
+            return rules.OutputDtype(self._word(node.text, node.span), span=span)
         if not isinstance(node, nodes.Map) or "to" not in node.entries:
             self.fault("'dtype' is a type, or a map with 'to' and 'keep'", node.span)
             return rules.OutputDtype("f32", span=span)
@@ -311,12 +349,13 @@ class _Reader:
                 self.fault("an item of 'keep' is a map with 'keys', and 'dtype' if it is another", item.span)
                 continue
             self._known(item, ("keys", "dtype"))
-            keeps.append(
-                rules.KeepDtype(self._names(item.entries["keys"]), self._text(item, "dtype"), span=item.span)
-            )
+            kept = item.entries.get("dtype")
+            dtype = None if kept is None else self._word(self._string(kept), kept.span)
+            keeps.append(rules.KeepDtype(self._names(item.entries["keys"]), dtype, span=item.span))
         if listed is not None and not isinstance(listed, nodes.Sequence):
             self.fault("'keep' is a list", listed.span)
-        return rules.OutputDtype(self._string(node.entries["to"]), tuple(keeps), span=span)
+        to = node.entries["to"]
+        return rules.OutputDtype(self._word(self._string(to), to.span), tuple(keeps), span=span)
 
     # --- leaves
 
@@ -326,6 +365,8 @@ class _Reader:
         texts = node.items if isinstance(node, nodes.Sequence) else (node,) if node is not None else ()
         for text in texts:
             read = self._fragment("modifiers", text, lambda b, t: b.modifiers(Tree("holder", [t])), " where ")
+            if read and read.optional:
+                self.fault("'where' holds conditions; 'optional: true' has a key of its own", text.span)
             where += read.where if read else ()
         return rules.Modifiers(self._flag(fields, "optional"), tuple(where))
 
@@ -340,6 +381,8 @@ class _Reader:
 
     def _side(self, node: nodes.Node) -> tuple[rules.Term, ...] | None:
         items = node.items if isinstance(node, nodes.Sequence) else (node,)
+        if not items:
+            self.fault("a tensor is needed here", node.span)
         terms: list[rules.Term] = []
         for item in items:
             side = self._fragment("side", item, lambda b, t: b.side(t))
@@ -353,6 +396,8 @@ class _Reader:
         names: list[patterns.Pattern] = []
         for item in items:
             names += self._fragment("names", item, lambda b, t: b.names(Tree("holder", [t]))) or ()
+        if not items:
+            self.fault("a name is needed here", node.span)
         return tuple(names)
 
     def _prefix(self, node: nodes.Node) -> patterns.Pattern:
@@ -371,7 +416,7 @@ class _Reader:
         return self._fragment("expr", node, lambda b, t: b.expression(t)) or expr.Number(0)
 
     def _exprs(self, node: nodes.Node) -> tuple[expr.Expr, ...]:
-        if not isinstance(node, nodes.Sequence):
+        if not isinstance(node, nodes.Sequence) or not node.items:
             self.fault("a list is needed here", node.span)
             return ()
         return tuple(self._expr(item) for item in node.items)
@@ -386,11 +431,18 @@ class _Reader:
         builder = Builder(
             self.source, self.found, lambda at: min(max(first + at - len(lead), first), node.span.end)
         )
-        tree = parse_fragment(start, lead + node.text, builder)
+        # A block text of YAML ends with a newline, which says nothing.
+        tree = parse_fragment(start, lead + node.text.rstrip("\n"), builder)
         return None if tree is None else build(builder, tree)
 
     def _text(self, node: nodes.Map, key: str) -> str | None:
         return self._string(node.entries[key]) if key in node.entries else None
+
+    def _word(self, text: str, span: Span) -> str:
+        if not _WORD.fullmatch(text) or text in KEYWORDS:
+            self.fault(f"{text!r} is no word: letters, digits and '_', and no keyword", span)
+            return "_"
+        return text
 
     def _string(self, node: nodes.Node) -> str:
         if isinstance(node, nodes.Scalar):

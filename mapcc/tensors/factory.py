@@ -69,7 +69,10 @@ def _attribute(where: str, owner: object, name: str) -> object:
         return getattr(owner, name)
     found = nearest(name, dir(owner), 1)
     help = f"did you mean `{found[0]}`?" if found else _FORM
-    raise _failed(where, f"`{getattr(owner, '__name__', owner)}` has no `{name}`", help=help)
+    whose = getattr(owner, "__name__", owner)
+    if isinstance(owner, ModuleType) and owner.__file__:
+        whose = Path(owner.__file__).name  # a file's module has a made-up name
+    raise _failed(where, f"`{whose}` has no `{name}`", help=help)
 
 
 def _torch(where: str) -> Any:  # a module without types here, since torch may be absent

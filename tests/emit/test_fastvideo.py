@@ -228,6 +228,12 @@ def test_filters_are_written_out(emit) -> None:
     assert emitted.table == {rf"^x\.{i}\.([^.]+)$": rf"{('even', 'odd')[i % 2]}.{i}.\1" for i in range(4)}
 
 
+def test_a_filter_is_written_out_where_all_names_pass_it(emit) -> None:
+    """The dict may meet another checkpoint, and then must not take more than the mapping does."""
+    emitted = emit("x.{i}.* -> y.{i}.* where i < 2", {"x.0.w": W, "x.1.w": W})
+    assert emitted.table == {rf"^x\.{i}\.([^.]+)$": rf"y.{i}.\1" for i in range(2)}
+
+
 def test_exists_is_written_out(emit) -> None:
     text = (
         "x.{i}.w -> a.{i} where exists(x.{i}.b)\nx.{i}.w -> c.{i} where not exists(x.{i}.b)\nx.{i}.b -> b.{i}"
@@ -310,8 +316,8 @@ def test_a_pattern_that_takes_too_much_is_written_out(emit, monkeypatch) -> None
 
 GOLDEN = """\
 # Emitted by mapcc from the mapping 'small'.
-# Replayed over all 10 names of the source as FastVideo's loader applies
-# it: each gets the name, and the place in a concatenation, that the mapping gives it.
+# Replayed over all 10 names of the source as FastVideo's loader applies it: each gets
+# the name, and the place in a concatenation, that the mapping gives it.
 #
 # Its place is the architecture's config: field(default_factory=lambda: {...}). The loader reads
 # the attribute of the model class: param_names_mapping = YourConfig().param_names_mapping

@@ -16,7 +16,18 @@ from mapcc.ir.printer import KEYWORDS
 
 Strategy = st.SearchStrategy
 
-_WORDS = "i j k l b r n e t p h d c f q kv o x_1 _y H where_ drops inner keep2".split()
+
+def _short(strategy: Strategy) -> Strategy:
+    """The same under a short name: Hypothesis writes some names out, and nested ones grow without end."""
+
+    @st.composite
+    def drawn(draw: st.DrawFn) -> object:
+        return draw(strategy)
+
+    return drawn()
+
+
+_WORDS = ["i", "j", "k", "l", "b", "r", "n", "e", "t", "p", "h", "d", "c", "f", "q", "kv", "o", "x_1", "_y", "H", "where_", "drops", "inner", "keep2"]
 _WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 words = st.one_of(
@@ -64,7 +75,7 @@ def expressions(leaves: Strategy[expr.Expr], most: int = 6) -> Strategy[expr.Exp
 
 
 names_ = st.builds(expr.Name, words)
-indices = expressions(st.one_of(names_, st.integers(0, 99).map(expr.Number)), 4)
+indices = _short(expressions(st.one_of(names_, st.integers(0, 99).map(expr.Number)), 4))
 
 
 # --- names
@@ -77,7 +88,7 @@ def _is_written_once(expression: str) -> bool:
 
 regexes = st.one_of(
     st.sampled_from(["[a-z]+", "a|b", "w[0-9]{1,2}", 'a"b', "#x", "a/b", r"\\/", r"\d+", "[{]", "x,y", "}"]),
-    st.text("ab/\\[](){}|*+?.,#\" ", min_size=1, max_size=8).filter(_is_written_once),
+    st.text('ab/\\[](){}|*+?.,#" ', min_size=1, max_size=8).filter(_is_written_once),
 )
 _simple_parts = st.one_of(
     st.builds(patterns.Text, texts),
@@ -89,16 +100,18 @@ _simple_parts = st.one_of(
     st.builds(patterns.NameAxis, words, st.none()),
     st.builds(patterns.NameAxis, words, st.lists(labels, min_size=1, max_size=4).map(tuple)),
 )
-_parts = st.recursive(
-    _simple_parts,
-    lambda inner: st.builds(
-        patterns.Group,
-        st.lists(
-            st.lists(inner, max_size=3).map(lambda parts: patterns.merge_texts(parts)), min_size=2, max_size=4
-        ).map(tuple),
-    ),
-    max_leaves=6,
-)
+
+
+@st.composite
+def _part_lists(draw: st.DrawFn, depth: int = 3, least: int = 1) -> tuple[patterns.Part, ...]:
+    parts: list[patterns.Part] = []
+    for _ in range(draw(st.integers(least, 4 if depth == 3 else 2))):
+        if depth and draw(st.integers(0, 4)) == 0:
+            members = draw(st.lists(_part_lists(depth - 1, 0), min_size=2, max_size=3))
+            parts.append(patterns.Group(tuple(members)))
+        else:
+            parts.append(draw(_simple_parts))
+    return patterns.merge_texts(parts)
 
 
 def _apart(parts: Sequence[patterns.Part]) -> tuple[patterns.Part, ...]:
@@ -121,12 +134,8 @@ def _apart_inside(part: patterns.Part) -> patterns.Part:
             return part
 
 
-names = (
-    st.lists(_parts, min_size=1, max_size=4).map(_apart).filter(bool).map(lambda parts: patterns.Pattern(parts))
-)
-prefixes = st.one_of(
-    st.just(patterns.EMPTY), names.filter(lambda name: name.parts != (patterns.Text("."),))
-)
+names = _short(_part_lists().map(_apart).filter(bool).map(lambda parts: patterns.Pattern(parts)))
+prefixes = st.one_of(st.just(patterns.EMPTY), names.filter(lambda name: name.parts != (patterns.Text("."),)))
 name_lists = st.lists(names, min_size=1, max_size=3).map(tuple)
 
 
@@ -142,19 +151,27 @@ _dims = st.recursive(
     ),
     max_leaves=8,
 )
-_rests = st.sampled_from([axes.Rest(), axes.Product((axes.Rest(),)), axes.Product((axes.Rest(), axes.Atom("d")))])
-shapes = st.one_of(
-    st.just(()),
-    st.lists(st.one_of(_dims, _dims, _rests), min_size=1, max_size=4)
-    .map(tuple)
-    .filter(lambda dims: dims != (axes.Product(()),)),
+_rests = st.sampled_from(
+    [axes.Rest(), axes.Product((axes.Rest(),)), axes.Product((axes.Rest(), axes.Atom("d")))]
+)
+shapes = _short(
+    st.one_of(
+        st.just(()),
+        st.lists(st.one_of(_dims, _dims, _rests), min_size=1, max_size=4)
+        .map(tuple)
+        .filter(lambda dims: dims != (axes.Product(()),)),
+    )
 )
 
 
 # --- conditions
 
-values = expressions(
-    st.one_of(names_, names_, numbers, configs, st.builds(expr.Count, names), st.builds(expr.Quoted, any_text))
+values = _short(
+    expressions(
+        st.one_of(
+            names_, names_, numbers, configs, st.builds(expr.Count, names), st.builds(expr.Quoted, any_text)
+        )
+    )
 )
 _COMPARISONS = ["==", "!=", "<", "<=", ">", ">="]
 
@@ -175,9 +192,11 @@ conditions = st.one_of(
     st.builds(rules.InRange, values, values, values),
     st.builds(rules.Exists, names, st.booleans()),
 )
-modifiers = st.one_of(
-    st.just(rules.NO_MODIFIERS),
-    st.builds(rules.Modifiers, st.booleans(), st.lists(conditions, max_size=3).map(tuple)),
+modifiers = _short(
+    st.one_of(
+        st.just(rules.NO_MODIFIERS),
+        st.builds(rules.Modifiers, st.booleans(), st.lists(conditions, max_size=3).map(tuple)),
+    )
 )
 
 
@@ -192,15 +211,21 @@ arguments = st.one_of(
     values,
     st.lists(values, min_size=1, max_size=3).map(tuple),
 )
-_OPERATIONS = "cast scale add neg_exp weight_norm transpose permute chunk split cat stack unstack".split()
-operations = st.builds(
-    rules.Op,
-    st.one_of(st.sampled_from(_OPERATIONS), words),
-    st.lists(arguments, max_size=2).map(tuple),
-    st.lists(st.tuples(st.one_of(st.just("dim"), words), arguments), max_size=2).map(tuple),
+_OPERATIONS = ["cast", "scale", "add", "neg_exp", "weight_norm", "transpose", "permute", "chunk", "split", "cat", "stack", "unstack"]
+operations = _short(
+    st.builds(
+        rules.Op,
+        st.one_of(st.sampled_from(_OPERATIONS), words),
+        st.lists(arguments, max_size=2).map(tuple),
+        st.lists(
+            st.tuples(st.one_of(st.just("dim"), words), arguments),
+            max_size=2,
+            unique_by=lambda option: option[0],
+        ).map(tuple),
+    )
 )
 _op_lists = st.one_of(st.just(()), st.lists(operations, max_size=2).map(tuple))
-tensors = st.builds(rules.Tensor, names, st.one_of(st.none(), shapes), _op_lists)
+tensors = _short(st.builds(rules.Tensor, names, st.one_of(st.none(), shapes), _op_lists))
 plain_tensors = st.builds(rules.Tensor, names)
 bundles = st.builds(
     rules.Bundle,
@@ -248,7 +273,9 @@ creates = st.builds(
     shapes,
     values,
     st.one_of(
-        st.just(()), st.tuples(st.builds(rules.Op, st.just("cast"), st.tuples(st.builds(expr.Name, dtypes)))), _op_lists
+        st.just(()),
+        st.tuples(st.builds(rules.Op, st.just("cast"), st.tuples(st.builds(expr.Name, dtypes)))),
+        _op_lists,
     ),
     modifiers,
 )
@@ -272,20 +299,31 @@ separators = st.builds(
     rules.Separator, st.sampled_from(["source", "target"]), st.characters(exclude_categories=["Cs"])
 )
 settings_ = st.one_of(lets, output_dtypes, separators)
-statements = st.recursive(
-    st.one_of(simple_statements, simple_statements, simple_statements, settings_),
-    lambda inner: st.one_of(
-        st.builds(
-            rules.Block, prefixes, prefixes, st.lists(inner, max_size=3).map(tuple), modifiers
-        ),
-        st.builds(rules.Default, st.lists(inner, max_size=3).map(tuple)),
-    ),
-    max_leaves=5,
-)
+_KINDS = [simple_statements] * 8 + [settings_]
+
+
+@st.composite
+def _statements(draw: st.DrawFn, depth: int = 3) -> rules.Statement:
+    """Mostly simple ones: a recursive strategy would give empty blocks within blocks."""
+    inside = _statements(depth - 1)
+    kind = draw(st.integers(0, 11 if depth else 8))
+    if kind < 9:
+        return draw(_KINDS[kind])
+    body = tuple(draw(st.lists(inside, min_size=draw(st.sampled_from([0, 1, 1, 1])), max_size=3)))
+    if kind == 9:
+        return rules.Default(body)
+    return rules.Block(draw(prefixes), draw(prefixes), body, draw(modifiers))
+
+
+statements = _statements()
 
 
 @st.composite
 def mappings(draw: st.DrawFn) -> rules.Mapping:
     name = draw(st.one_of(st.none(), plain_text))
     title = draw(st.one_of(st.none(), any_text)) if name is not None else None
-    return rules.Mapping(name, title, tuple(draw(st.lists(statements, max_size=5))))
+    return rules.Mapping(name, title, tuple(draw(st.lists(statements, min_size=1, max_size=4))))
+
+
+def prefix(text: str) -> patterns.Pattern:
+    return patterns.Pattern((patterns.Text(text),))

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from mapcc.diagnostics.model import Diagnostics
+from mapcc.errors import MappingError
 from mapcc.ir.bound import BoundMapping
 from mapcc.passes.check import bind
 from mapcc.syntax.load import parse_source
@@ -34,7 +35,8 @@ def bound() -> Bound:
         found = Diagnostics()
         parsed = parse_source(Source("m.mapcc", f'mapping m "a test"\n\n{rules}\n'), found)
         result = bind(parsed, Path("m.mapcc"), Manifest(specs, paths, "source", None, {}), None, {}, found)
-        assert not found.errors, list(found)
+        if found.errors:
+            raise MappingError(found)
         return result
 
     return bind_text

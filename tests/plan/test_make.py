@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from mapcc.errors import MappingError
 from mapcc.ir.bound import BoundMapping
+from mapcc.passes.fills import fill_fault
 from mapcc.plan import Plan, make_plan
-from mapcc.plan.fills import fill_fault
 from mapcc.plan.lower import Lowered
 from mapcc.plan.memory import SPAN, WINDOW
 from mapcc.plan.model import Fill, Folded, SourceTensor
@@ -51,8 +51,8 @@ def test_the_order_is_that_of_the_source(bound: Bound) -> None:
     """
     first = {"qkv": ("F16", (6,)), "new.a": ("F16", (2,))}
     second = {f"old.{i}": ("F16", (1,)) for i in range(3)}
-    # Within the fused tensor its pieces' order holds, not that of the names.
-    expected = ["z.v", "z.k", "z.q", "y.c", "x.3", "x.2", "x.1", "a.made"]
+    # That of the bytes, not that of the names or of the rules.
+    expected = ["z.q", "z.k", "z.v", "y.c", "x.3", "x.2", "x.1", "a.made"]
     assert names(make_plan(bound(rules, first, second))) == [expected]
 
 
@@ -102,7 +102,9 @@ def test_what_a_plan_costs(bound: Bound) -> None:
 
 
 def test_casts_to_the_own_type_move_bits(bound: Bound) -> None:
-    plan = make_plan(bound("a | cast f32 | cast f32 -> b\nc -> d | cast bf16", {"a": ("F32", (4,)), "c": ("BF16", (2,))}))
+    plan = make_plan(
+        bound("a | cast f32 | cast f32 -> b\nc -> d | cast bf16", {"a": ("F32", (4,)), "c": ("BF16", (2,))})
+    )
     assert all(transfer.is_plain for tensor in plan.files[0].tensors for transfer in tensor.transfers)
 
 
@@ -119,7 +121,9 @@ NORMS = {f"{kind}.{i}": ("F32", (3, 1) if kind == "g" else (3, 2)) for i in rang
 
 def test_a_fold_is_made_once_and_computed_wide(bound: Bound) -> None:
     plan = make_plan(bound(FOLDS.replace("-> w", "-> x.{i}, w"), NORMS))
-    assert [(fold.dtype.name, fold.shape, len(fold.inputs)) for fold in plan.folds] == [("F32", (3, 2), 2)] * 2
+    assert [(fold.dtype.name, fold.shape, len(fold.inputs)) for fold in plan.folds] == [
+        ("F32", (3, 2), 2)
+    ] * 2
     origins = [tensor.transfers[0].origin for tensor in plan.files[0].tensors]
     assert sorted(origins) == [Folded(0), Folded(0), Folded(1), Folded(1)]
     assert {t.transfers[0].target.name for t in plan.files[0].tensors} == {"F16"}

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mapcc.ir.bound import Move
-from mapcc.plan.moves import clip, elements_read, extent, in_bytes, unaligned
+from mapcc.passes.moves import in_bytes, unaligned
+from mapcc.plan.moves import clip, elements_read, extent
 
 
 def pairs(move: Move) -> list[tuple[int, int]]:

@@ -57,7 +57,11 @@ def fill_fault(value: Value, dtype: Dtype) -> str | None:
     if isinstance(value, str):
         return f"a tensor is filled with a number, not with {value!r}"
     # Python refuses to print an integer of very many digits.
-    shown = f"a number of {len(hex(value)) * 4} bits" if isinstance(value, int) and abs(value) > 2**64 else str(value)
+    shown = (
+        f"a number of {len(hex(value)) * 4} bits"
+        if isinstance(value, int) and abs(value) > 2**64
+        else str(value)
+    )
     return None if _fits(value, dtype) else f"{shown} is not a value of {dtype.name}"
 
 

@@ -1,0 +1,85 @@
+"""Tiny models: converted as others' converters did it, and back again."""
+
+from __future__ import annotations
+
+import ml_dtypes
+import numpy as np
+import pytest
+
+import mapcc
+from mapcc.errors import MappingError
+
+TOLERANCE = {"hifigan_pwg_to_hf": 1e-6}
+LOSSY = {"hifigan_pwg_to_hf": "weight_norm"}
+
+
+def differences(name, wanted, found) -> list[str]:  # type: ignore[no-untyped-def]
+    """Names, types, shapes and bytes; values within a tolerance where they are computed."""
+    out = [f"missing {key}" for key in wanted.keys() - found.keys()]
+    out += [f"extra {key}" for key in found.keys() - wanted.keys()]
+    for key in wanted.keys() & found.keys():
+        a, b = wanted[key], found[key]
+        if (a.dtype, a.shape) != (b.dtype, b.shape):
+            out.append(f"{key} is {b.dtype} {b.shape}, should be {a.dtype} {a.shape}")
+        elif a.data != b.data and not within(TOLERANCE.get(name, 0), a, b):
+            out.append(f"values of {key}")
+    return out
+
+
+def within(tolerance, a, b) -> bool:  # type: ignore[no-untyped-def]
+    if not tolerance:
+        return False
+    assert a.dtype == "F32"
+    return bool(np.abs(np.frombuffer(a.data, "<f4") - np.frombuffer(b.data, "<f4")).max() <= tolerance)
+
+
+def test_converts_as_the_oracle_did(pair, tmp_path, read_tensors) -> None:  # type: ignore[no-untyped-def]
+    out = mapcc.convert(pair.mapping, pair.source, tmp_path / "out", pair.target, settings=pair.settings)
+    assert differences(pair.name, read_tensors(pair.target), read_tensors(out)) == []
+
+
+def test_converts_on_the_command_line(pair, tmp_path, read_tensors, mapcc) -> None:  # type: ignore[no-untyped-def]
+    """In many small shards, from the YAML form, without being told what is wanted."""
+    settings = [word for key, value in pair.settings.items() for word in ("--set", f"{key}={value}")]
+    form = tmp_path / "mapping.yaml"
+    form.write_text(mapcc("fmt", pair.mapping, "--to", "yaml").out, "utf-8")
+    out = tmp_path / "out"
+    ran = mapcc("convert", form, "-s", pair.source, "-o", out, "--max-shard-size", "100KB", *settings)
+    assert (ran.code, ran.err) == (0, "")
+    assert (out / "model.safetensors.index.json").exists() == (pair.target.stat().st_size > 100_000)
+    assert differences(pair.name, read_tensors(pair.target), read_tensors(out)) == []
+
+
+def test_converts_back(pair, tmp_path, read_tensors) -> None:  # type: ignore[no-untyped-def]
+    if pair.name in LOSSY:
+        with pytest.raises(MappingError, match=f"MC701.*{LOSSY[pair.name]}"):
+            mapcc.invert(pair.mapping, pair.source, pair.target, settings=pair.settings)
+        return
+    inverted = mapcc.invert(pair.mapping, pair.source, pair.target, settings=pair.settings)
+    assert inverted.proven
+    back = tmp_path / "back.mapcc"
+    back.write_text(inverted.text, "utf-8")
+    out = mapcc.convert(back, pair.target, tmp_path / "out", pair.source, settings=pair.settings)
+    checked = mapcc.check(pair.mapping, pair.source, pair.target, settings=pair.settings)
+    assert checked.bound is not None
+    wanted = {name: t for name, t in read_tensors(pair.source).items() if name not in checked.bound.dropped}
+    assert differences(pair.name, wanted, read_tensors(out)) == []
+
+
+def test_the_inverse_on_the_command_line(pair, tmp_path, read_tensors, mapcc) -> None:  # type: ignore[no-untyped-def]
+    settings = [word for key, value in pair.settings.items() for word in ("--set", f"{key}={value}")]
+    ran = mapcc("invert", pair.mapping, "-s", pair.source, "-t", pair.target, *settings)
+    if pair.name in LOSSY:
+        assert (ran.code, ran.out) == (1, "")
+        assert LOSSY[pair.name] in ran.err
+        return
+    assert ran.code == 0
+    back = tmp_path / "back.mapcc"
+    back.write_text(ran.out, "utf-8")
+    assert mapcc("check", back, "-s", pair.target, "-t", pair.source, *settings).code == 0
+
+
+def test_every_type_is_one_that_numpy_knows(pair, read_tensors) -> None:  # type: ignore[no-untyped-def]
+    """So that a wrong byte shows as a wrong number, not as a type that nobody compares."""
+    known = {"BF16": ml_dtypes.bfloat16, "F16": np.float16, "F32": np.float32, "BOOL": np.bool_, "I64": np.int64, "U8": np.uint8}
+    assert {t.dtype for t in read_tensors(pair.source).values()} <= known.keys()
