@@ -34,8 +34,9 @@ model.layers.{i} -> model.layers.{i} where i < layers {
     keep input_layernorm.*, post_attention_layernorm.*, self_attn.**
     keep mlp.{gate,down,up}_proj.*, mlp.gate.*, mlp.shared_experts.**
 
-    mlp.experts.[e].[p=gate_proj,up_proj].weight{,_scale_inv} : o c -> mlp.experts.gate_up_proj{,_scale_inv} : e (p o) c
-    mlp.experts.[e].down_proj.weight{,_scale_inv} : o c             -> mlp.experts.down_proj{,_scale_inv} : e o c
+    mlp.experts.[e].[p=gate_proj,up_proj].weight{,_scale_inv} : o c
+        -> mlp.experts.gate_up_proj{,_scale_inv} : e (p o) c
+    mlp.experts.[e].down_proj.weight{,_scale_inv} : o c -> mlp.experts.down_proj{,_scale_inv} : e o c
 }
 
 drop model.layers.{i}.** because "multi-token prediction" where i >= layers
@@ -231,7 +232,9 @@ def report(title: str, mapping: Path, source: Path, target: Path, runs: int) -> 
     print(f"\n{title}")
     print(f"  mapcc check, whole process           {whole:6.2f} s")
     print(f"  python -c pass                       {plain:6.2f} s   mapcc is {whole / plain:.0f} times that")
-    print(f"  json.load of the same two files      {reading:6.2f} s   mapcc is {whole / reading:.1f} times that")
+    print(
+        f"  json.load of the same two files      {reading:6.2f} s   mapcc is {whole / reading:.1f} times that"
+    )
     best: dict[str, float] = {}
     for _ in range(runs):
         for name, seconds in stages(mapping, source, target).items():

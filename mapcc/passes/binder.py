@@ -103,6 +103,12 @@ class Binder:
             self._writers[id(equation), t] = writer
         return writer
 
+    def plain_formats(self, equation: Equation) -> list[Callable[..., str]]:
+        """How targets' names are formatted from a key; empty if some need more than that."""
+        named = [t for t, target in enumerate(equation.targets) if target.name is not None]
+        formats = [self.writer(equation, t).plain_format for t in named]
+        return [format for format in formats if format] if all(formats) else []
+
     def parameters(self, equation: Equation, key: Key) -> Callable[[str], int]:
         """Words in index expressions that are no indices."""
         resolver = self.resolver(equation)

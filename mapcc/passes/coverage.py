@@ -46,25 +46,25 @@ def cover(binder: Binder) -> None:
 
 
 def _collect(binder: Binder) -> None:
-    taken, given = binder.bound.taken, binder.bound.given
+    taken = binder.bound.taken
     for instance in binder.bound.instances:
         for operand in instance.sources:
             for name in operand:
-                taken.setdefault(name, []).append(instance)
+                if name in taken:
+                    taken[name].append(instance)
+                else:
+                    taken[name] = [instance]
         _give(binder, instance)
-    del given
 
 
 def _give(binder: Binder, instance: Instance) -> None:
     given = binder.bound.given
     for number, name in enumerate(instance.targets):
-        if not name:
-            continue
-        other = given.get(name)
-        if other is None:
-            given[name] = (instance, number)
-        else:
-            _collision(binder, name, other[0], instance)
+        if name:
+            entry = (instance, number)
+            first = given.setdefault(name, entry)
+            if first is not entry:
+                _collision(binder, name, first[0], instance)
 
 
 def _collision(binder: Binder, name: str, first: Instance, second: Instance) -> None:
@@ -194,7 +194,7 @@ def _created(binder: Binder, equation: Equation, key: tuple[int | str, ...]) -> 
 
 
 def _external(binder: Binder) -> None:
-    if binder.target is None:
+    if binder.target is None or not binder.program.externals:
         return
     trie = Trie(binder.program.separators[1])
     counts = {id(listed.written): 0 for listed in binder.program.externals}

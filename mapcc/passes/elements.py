@@ -7,15 +7,21 @@ from mapcc.ir.bound import Instance
 from mapcc.passes.binder import Binder
 from mapcc.passes.fills import fill_value
 from mapcc.passes.moves import unaligned
+from mapcc.tensors.dtypes import Dtype
 
 
 def check_elements(binder: Binder) -> None:
     """F4 and F6 move in whole bytes; created elements have a value that their type has."""
+    movable: set[tuple[Dtype | None, ...]] = set()  # few combinations of types occur
     for instance in binder.bound.instances:
-        if any(unit.is_created for unit in instance.equation.units):
+        if binder.facts(instance.equation).creates:
             _fills(binder, instance)
+        if instance.dtypes in movable:
+            continue
         if any(dtype is not None and dtype.bits < 8 for dtype in instance.dtypes):
             _whole_bytes(binder, instance)
+        else:
+            movable.add(instance.dtypes)
 
 
 def _fills(binder: Binder, instance: Instance) -> None:

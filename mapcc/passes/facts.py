@@ -14,10 +14,15 @@ from mapcc.passes.segments import name_axes
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """``axes``: those of each unit's names. ``ranged``: variables that have a domain."""
+    """``axes``: those of each unit's names. ``ranged``: variables that have a domain.
+
+    ``takes_one``: an instance is one tensor. ``creates``: some of it comes from nowhere.
+    """
 
     axes: tuple[tuple[NameAxis, ...], ...]
     has_index_axes: bool
+    takes_one: bool
+    creates: bool
     ranged: frozenset[str]
     depends_on_values: bool
 
@@ -27,6 +32,8 @@ def facts_of(equation: Equation) -> Facts:
     return Facts(
         axes,
         any(axis.labels is None for every in axes for axis in every),
+        len(equation.units) == 1 and len(equation.units[0].names) == 1 and not axes[0],
+        any(unit.is_created for unit in equation.units),
         frozenset(domain_conditions(equation.conditions, equation.indices)),
         _depends_on_values(equation),
     )

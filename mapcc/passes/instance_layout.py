@@ -43,6 +43,13 @@ def lay_out(
     binder.bound.instances.append(Instance(equation, key, sources, tuple(targets), layout))
 
 
+def known_layout(binder: Binder, equation: Equation, shape: tuple[int, ...]) -> Layout | None:
+    """The layout of all instances of one tensor of this shape; None if that depends on more."""
+    facts = binder.facts(equation)
+    known = binder.layouts.get((equation.number, ((shape,),), (), ()))
+    return known if isinstance(known, Layout) and not facts.depends_on_values and not facts.ranged else None
+
+
 def excuse(binder: Binder, equation: Equation, key: Key, by_member: Members) -> None:
     """Say no more of the tensors of an instance that failed, on either side."""
     binder.excused_sources.update(name for tensors in by_member.values() for name in tensors.values())

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from itertools import product
 
+from mapcc.ir.bound import Instance, Layout
 from mapcc.ir.expr import Unevaluable
 from mapcc.ir.printer import print_name
 from mapcc.ir.program import Equation
 from mapcc.passes.binder import ABSENT, Binder, Key, Members, Position
-from mapcc.passes.instance_layout import excuse, lay_out
+from mapcc.passes.instance_layout import excuse, known_layout, lay_out
 from mapcc.passes.resolve import Values
 from mapcc.passes.segments import name_axes
 from mapcc.passes.words import left_names, regex_names, right_names
@@ -21,8 +22,11 @@ def make_instances(binder: Binder) -> None:
         if equation.broken:
             continue
         matched = binder.matched[equation.number]
-        for key, by_member in _joined(equation, matched.tensors):
-            _instance(binder, equation, key, by_member)
+        if binder.facts(equation).takes_one:
+            _single(binder, equation, matched.tensors.get((0, 0), {}))
+        else:
+            for key, by_member in _joined(equation, matched.tensors):
+                _instance(binder, equation, key, by_member)
         if matched.tensors or matched.failed or equation.optional or equation.is_default:
             continue
         if not binder.resolver(equation).is_off(matched.filtered > 0):
@@ -49,6 +53,25 @@ def _near(binder: Binder, pattern: str) -> str:
     near = binder.near_source(pattern.replace("{", "").replace("}", ""))
     hint = f"the nearest source name is {near}; " if near else ""
     return f"{hint}add 'optional' if it may be absent"
+
+
+def _single(binder: Binder, equation: Equation, by_key: dict[Key, dict[Position, str]]) -> None:
+    """Instances of one tensor, which most are: the short way, once their layout is known."""
+    tensors, instances = binder.source.tensors, binder.bound.instances
+    formats = binder.plain_formats(equation)
+    layouts: dict[tuple[int, ...], Layout] = {}
+    for key, names in by_key.items():
+        name = names[()]
+        shape = tensors[name].shape
+        layout = layouts.get(shape)
+        if layout is not None:
+            targets = tuple([format(*key) for format in formats])
+            instances.append(Instance(equation, key, ((name,),), targets, layout))
+            continue
+        _instance(binder, equation, key, {(0, 0): names})
+        known = known_layout(binder, equation, shape)
+        if known is not None and formats:
+            layouts[shape] = known
 
 
 def _instance(binder: Binder, equation: Equation, key: Key, by_member: Members) -> None:

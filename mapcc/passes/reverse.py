@@ -281,9 +281,9 @@ class Reverser:
 def _title(title: str | None) -> str | None:
     if title is None or title.count(" -> ") != 1:
         return title
-    head, colon, sides = title.rpartition(": ")
-    a, b = sides.split(" -> ")
-    return f"{head}{colon}{b} -> {a}"
+    left, right = title.split(" -> ")
+    head, colon, left = left.rpartition(": ")
+    return f"{head}{colon}{right} -> {left}"
 
 
 def _negated(argument: rules.Argument) -> rules.Argument:

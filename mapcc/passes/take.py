@@ -100,8 +100,10 @@ def _source_trie(binder: Binder) -> Trie:
         resolver = binder.listed_resolver(listed)
         binder.dropped_by.setdefault(id(listed.written), 0)
         for variant in variants(listed.name, listed.separator):
-            direct = _direct(variant, tuple(hole.variable for hole in variant.holes), resolver)
-            trie.add(_Taker(None, 0, 0, (), resolver, listed, *direct), variant)
+            words, asked = _direct(variant, tuple(hole.variable for hole in variant.holes), resolver)
+            if words is not None:  # what the filters ask for is all that matters of a key
+                words, asked = resolver.filter_words, tuple(range(len(asked)))
+            trie.add(_Taker(None, 0, 0, (), resolver, listed, words, asked), variant)
     return trie
 
 
@@ -144,7 +146,7 @@ def _recipe(leaf: Leaf, texts: list[OpenText], numbers: int) -> _Recipe:
             places[hole.variable] = text
         elif isinstance(text, str):
             places[hole.variable] = constant(int(text) if is_number else text)
-    if taker.direct is not None and len(places) == len(texts):
+    if taker.direct is not None and places.keys() >= set(taker.direct):
         labels = {f"[{axis}": constant(k) for axis, k in leaf.variant.positions}
         recipe.key = tuple(places[variable] for variable in taker.direct)
         recipe.position = tuple((places | labels)[f"[{axis}"] for axis in taker.axes)

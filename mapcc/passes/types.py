@@ -15,29 +15,40 @@ from mapcc.passes.values import result_dtype
 from mapcc.tensors.dtypes import DTYPES, Dtype
 
 Stated = Callable[[str, Dtype], Dtype]
+Operands = tuple[tuple[Dtype | None, ...], ...]
 
 
 def infer_dtypes(binder: Binder) -> None:
     """Fill in ``dtypes`` of every instance; report types that do not fit together."""
     stated = _statement(binder, binder.program.dtype)
-    memo: dict[tuple[object, ...], tuple[Dtype | None, ...]] = {}
+    tensors = binder.source.tensors
+    # Of one layout there are many instances, and few combinations of types among them.
+    memo: dict[tuple[int, Operands], Instance] = {}
     for instance in binder.bound.instances:
-        operands = tuple([_operand_dtype(binder, instance, k) for k in range(len(instance.sources))])
-        key = (id(instance.equation), operands, instance.layout.term_of_target)
-        natural = memo.get(key)
-        if natural is None:
-            natural = memo[key] = tuple(
+        operands = tuple([tuple([tensors[name].dtype for name in names]) for names in instance.sources])
+        alike = memo.get((id(instance.layout), operands))
+        if alike is None:
+            natural = [
                 _natural(binder, instance, number, operands) for number in range(len(instance.targets))
-            )
-        instance.dtypes = tuple(
-            [_final(instance, number, dtype, stated, binder) for number, dtype in enumerate(natural)]
-        )
-        instance.losses = _losses(instance, operands, natural)
+            ]
+            _settle(binder, instance, operands, natural, stated)
+            if binder.program.dtype is None and instance.sources != ((),):
+                memo[id(instance.layout), operands] = instance
+        else:
+            instance.dtypes, instance.losses = alike.dtypes, alike.losses
+
+
+def _settle(
+    binder: Binder, instance: Instance, operands: Operands, natural: list[Dtype | None], stated: Stated
+) -> None:
+    final = [_final(instance, number, dtype, stated, binder) for number, dtype in enumerate(natural)]
+    instance.dtypes = tuple(final)
+    instance.losses = _losses(instance, operands, tuple(natural))
 
 
 def _losses(
     instance: Instance,
-    operands: tuple[tuple[Dtype | None, ...], ...],
+    operands: Operands,
     natural: tuple[Dtype | None, ...],
 ) -> tuple[str, ...]:
     """What casts lose, from the type that each operand has to the one that its target gets."""
@@ -56,14 +67,7 @@ def _losses(
     return tuple(loss for loss in lost if loss)
 
 
-def _operand_dtype(binder: Binder, instance: Instance, number: int) -> tuple[Dtype | None, ...]:
-    tensors = binder.source.tensors
-    return tuple([tensors[name].dtype for name in instance.sources[number]])
-
-
-def _natural(
-    binder: Binder, instance: Instance, number: int, operands: tuple[tuple[Dtype | None, ...], ...]
-) -> Dtype | None:
+def _natural(binder: Binder, instance: Instance, number: int, operands: Operands) -> Dtype | None:
     """The type of a target's pieces, after their own steps, before any statement."""
     equation = instance.equation
     kinds: dict[Dtype, None] = {}

@@ -95,6 +95,14 @@ class NameWriter:
     labelled: tuple[bool, ...]
     order: dict[str, int]
 
+    @property
+    def plain_format(self) -> Callable[..., str] | None:
+        """How the name is formatted from values alone, if it is one name without arithmetic."""
+        template = self.templates.get(())
+        if self.axes or template is None or template.plain is None or template.deep:
+            return None
+        return template.plain.format
+
     def write(self, values: Sequence[Value], position: Sequence[int], parameters: Parameters) -> str:
         """The name at a position along the axes."""
         labels = tuple(p for p, is_label in zip(position, self.labelled, strict=True) if is_label)

@@ -19,11 +19,11 @@ OPAQUE = re.compile(
     r'"(?:[^"\\\n]|\\.)*"|\{\s*\w+\s*:\s*/(?:[^/\\\n]|\\.)+/\s*\}|(?P<comment>#[^\n]*)'
 )
 _BRACES = re.compile(OPAQUE.pattern + r"|(?P<brace>[{}])")
-_IN_YAML = re.compile(r"(?:^|(?<=[ \t]))#[^\r\x85\u2028\u2029]*")
+_IN_YAML = re.compile(r"(?:^|(?<=[ \t]))#(?=(?P<rest>[^\r\x85\u2028\u2029]*))")
 
 
-# The comment of a line that starts at this offset.
-_Finder = Callable[[str, int], "re.Match[str] | None"]
+# Where the comment of a line begins, and what it is; the line starts at this offset.
+_Finder = Callable[[str, int], tuple[int, str] | None]
 
 
 class _Entry(NamedTuple):
@@ -63,6 +63,14 @@ class _Lines:
                 end = at
         self.next = end
         return tuple(_without_runs_of_empty(taken))
+
+    def code_after(self, line: int) -> int:
+        """The next line that is no comment and not empty; what stands above this one is taken."""
+        for entry in self.entries[self.next :]:
+            line += 1
+            if entry.line != line or entry.is_behind:
+                return line
+        return line + 1
 
     def after(self, first: int, last: int) -> str:
         """The comments behind these lines, as one."""
@@ -115,7 +123,7 @@ def _with_trivia(statement: rules.Statement, lines: _Lines, end: int) -> rules.S
             keeps = tuple(_keep_with_trivia(keep, lines) for keep in statement.keeps)
             tail = lines.before(last if lines.braces else last + 1)
             if not lines.braces:
-                tail += lines.before(end, span.column + 1)
+                tail += lines.before(min(end, lines.code_after(last)), span.column + 1)
             return replace(statement, keeps=keeps, tail=_stripped(tail), trivia=rules.Trivia(before, after))
         case _:
             # A comment between the lines of one statement moves in front of it.
@@ -154,9 +162,10 @@ def _closing_line(span: Span) -> int:
 
 
 def _in_text(source: Source) -> _Lines:
-    return _scan(
-        source, True, lambda line, _: next((m for m in OPAQUE.finditer(line) if m["comment"]), None)
-    )
+    def comment_of(line: str, _: int) -> tuple[int, str] | None:
+        return next(((m.start(), m["comment"]) for m in OPAQUE.finditer(line) if m["comment"]), None)
+
+    return _scan(source, True, comment_of)
 
 
 def _in_yaml(source: Source, scalars: Sequence[Span]) -> _Lines:
@@ -166,13 +175,11 @@ def _in_yaml(source: Source, scalars: Sequence[Span]) -> _Lines:
         at = bisect_right(starts, offset) - 1
         return at < 0 or scalars[at].end <= offset
 
-    return _scan(
-        source,
-        False,
-        lambda line, start: next(
-            (m for m in _IN_YAML.finditer(line) if is_outside(start + m.start())), None
-        ),
-    )
+    def comment_of(line: str, start: int) -> tuple[int, str] | None:
+        places = (m for m in _IN_YAML.finditer(line) if is_outside(start + m.start()))
+        return next(((m.start(), "#" + m["rest"]) for m in places), None)
+
+    return _scan(source, False, comment_of)
 
 
 def _scan(source: Source, braces: bool, comment_of: _Finder) -> _Lines:
@@ -186,9 +193,9 @@ def _scan(source: Source, braces: bool, comment_of: _Finder) -> _Lines:
             if not line.strip():
                 entries.append(_Entry(number, 0, "", False))
             continue
-        text, column = comment.group().rstrip(), comment.start() + 1
-        is_behind = bool(line[: comment.start()].strip())
-        entries.append(_Entry(number, column, text, is_behind))
+        at, text = comment[0], comment[1].rstrip()
+        is_behind = bool(line[:at].strip())
+        entries.append(_Entry(number, at + 1, text, is_behind))
         if is_behind:
             behind[number] = text
     return _Lines(source, braces, entries, behind)

@@ -27,6 +27,8 @@ _BINARY = {
     "power": "**",
 }
 
+_KEYWORDS = frozenset({"because", "in", "optional", "where"})
+
 
 @dataclass(slots=True)
 class Builder:
@@ -281,7 +283,10 @@ class Builder:
         assert isinstance(node, Tree)
         match str(node.data):
             case "atom":
-                return axes.Atom(str(node.children[0]))
+                word = str(node.children[0])
+                if word in _KEYWORDS:  # (2where): not a keyword here, and one once it is printed
+                    self.fault("MC101", f"'{word}' is a word of the language, so no axis has this name", node)
+                return axes.Atom(word)
             case "literal":
                 text = str(node.children[0])
                 if not text.isdigit() or len(text) > 12 or text == "0":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tarfile
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -60,7 +61,9 @@ def read(path: Path) -> dict[str, Tensor]:
     header = json.loads(raw[8:begin])
     header.pop("__metadata__", None)
     return {
-        name: Tensor(entry["dtype"], tuple(entry["shape"]), raw[slice(*(begin + at for at in entry["data_offsets"]))])
+        name: Tensor(
+            entry["dtype"], tuple(entry["shape"]), raw[slice(*(begin + at for at in entry["data_offsets"]))]
+        )
         for name, entry in header.items()
     }
 
@@ -111,6 +114,6 @@ def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 
 @pytest.fixture(scope="session")
-def read_tensors():  # type: ignore[no-untyped-def]
+def read_tensors() -> Callable[[Path], dict[str, Tensor]]:
     """:func:`read`, for the tests."""
     return read

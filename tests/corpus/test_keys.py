@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import pytest
+from pathlib import Path
+from typing import Any
 
 import mapcc
 from mapcc.ir.bound import BoundMapping
@@ -24,14 +25,17 @@ def moves(bound: BoundMapping | None) -> set[tuple[object, ...]]:
     } | {("dropped", name) for name in bound.dropped}
 
 
-def test_clean_against_both_sides(case) -> None:  # type: ignore[no-untyped-def]
+def test_clean_against_both_sides(case: Any) -> None:
     checked = mapcc.check(case.mapping, case.keys("source"), case.keys("target"))
     assert not checked.diagnostics
     assert checked.bound is not None
-    assert checked.bound.given.keys() | checked.bound.external.keys() == mapcc.keys(case.keys("target")).tensors.keys()
+    assert (
+        checked.bound.given.keys() | checked.bound.external.keys()
+        == mapcc.keys(case.keys("target")).tensors.keys()
+    )
 
 
-def test_clean_without_a_target(case) -> None:  # type: ignore[no-untyped-def]
+def test_clean_without_a_target(case: Any) -> None:
     """What the mapping gives does not depend on being told what is wanted."""
     alone = mapcc.check(case.mapping, case.keys("source"))
     assert not alone.diagnostics
@@ -39,7 +43,7 @@ def test_clean_without_a_target(case) -> None:  # type: ignore[no-untyped-def]
     assert moves(alone.bound) == moves(both.bound)
 
 
-def test_yaml_means_the_same(case, tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_yaml_means_the_same(case: Any, tmp_path: Path) -> None:
     form = tmp_path / f"{case.name}.yaml"
     form.write_text(mapcc.format_mapping(mapcc.load_mapping(case.mapping), "yaml"), "utf-8")
     first = mapcc.check(case.mapping, case.keys("source"), case.keys("target"))
@@ -48,7 +52,7 @@ def test_yaml_means_the_same(case, tmp_path) -> None:  # type: ignore[no-untyped
     assert moves(first.bound) == moves(second.bound)
 
 
-def test_the_canonical_form_means_the_same(case, tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_the_canonical_form_means_the_same(case: Any, tmp_path: Path) -> None:
     form = tmp_path / f"{case.name}.mapcc"
     form.write_text(mapcc.format_mapping(mapcc.load_mapping(case.mapping)), "utf-8")
     first = mapcc.check(case.mapping, case.keys("source"), case.keys("target"))
@@ -56,7 +60,7 @@ def test_the_canonical_form_means_the_same(case, tmp_path) -> None:  # type: ign
     assert moves(first.bound) == moves(second.bound)
 
 
-def test_on_the_command_line(case, mapcc) -> None:  # type: ignore[no-untyped-def]
+def test_on_the_command_line(case: Any, mapcc: Any) -> None:
     ran = mapcc("check", case.mapping, "-s", case.keys("source"), "-t", case.keys("target"))
     assert ran.code == 0
     assert ran.out.startswith("clean: ")

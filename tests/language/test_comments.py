@@ -40,6 +40,10 @@ def numbers_in(text: str, count: int) -> set[int]:
     return {k for k in range(1, count + 1) if text.count(f"<{k}>") == 1}
 
 
+def without_empty(text: str) -> list[str]:
+    return [line for line in text.splitlines() if line]
+
+
 @given(strategies.mappings(), st.data())
 def test_none_is_lost_in_text(mapping: rules.Mapping, data: st.DataObject) -> None:
     text, count = data.draw(commented(print_mapping(mapping)))
@@ -68,7 +72,7 @@ def test_none_is_lost_on_the_way_to_the_other_form(mapping: rules.Mapping, data:
     everything = set(range(1, count + 1))
     assert numbers_in(yaml, count) == everything, yaml
     assert numbers_in(back, count) == everything, back
-    assert print_yaml(parse(back)) == print_yaml(parse(yaml, "m.yaml"))
+    assert without_empty(print_yaml(parse(back))) == without_empty(yaml)
 
 
 @pytest.mark.parametrize("path", CORPUS, ids=lambda path: path.stem)
