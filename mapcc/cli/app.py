@@ -142,7 +142,7 @@ def convert(
 ) -> None:
     """Convert a checkpoint. The output directory is absent or complete, never half written."""
     from mapcc import api
-    from mapcc.cli.progress import progress_for
+    from mapcc.cli.progress import progress_for, written_size
 
     with progress_for(sys.stderr, quiet) as progress:
         written = api.convert(
@@ -155,7 +155,10 @@ def convert(
             progress=progress,
             **_options(set_, source_config, target_config),
         )
-    say(f"wrote {say_name(str(written))}")
+    manifest = api.keys(written)
+    size = written_size(sum(spec.nbytes for spec in manifest.tensors.values()))
+    files = "one file" if len(manifest.files) == 1 else f"{len(manifest.files)} files"
+    say(f"wrote {say_name(str(written))}: {len(manifest.tensors)} tensors in {files}, {size}")
 
 
 def _size(text: str) -> int:

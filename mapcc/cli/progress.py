@@ -63,12 +63,15 @@ def _log(stream: TextIO) -> Progress:
         last = now
         rate = done / max(now - started, 1e-9)
         left = (total - done) / rate if rate else 0
-        say(f"{_bytes(done)} of {_bytes(total)}, {_bytes(int(rate))}/s, {left:.0f} s left", stream)
+        say(
+            f"{written_size(done)} of {written_size(total)}, {written_size(int(rate))}/s, {left:.0f} s left",
+            stream,
+        )
 
     return progress
 
 
-def _bytes(count: int) -> str:
+def written_size(count: int) -> str:
     for unit, size in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
         if count >= size:
             return f"{count / size:.1f} {unit}"

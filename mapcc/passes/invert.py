@@ -98,7 +98,8 @@ def _scope_of(mapping: rules.Mapping, settings: Mapping[str, Setting] | None = N
 def _raise_faults(reverser: Reverser) -> None:
     if reverser.faults:
         raise MappingError(
-            Diagnostic("MC701", f"the rule has no inverse: {fault}", fault.span) for fault in reverser.faults
+            Diagnostic("MC701", f"the rule has no inverse: {fault}", fault.span, help=fault.help)
+            for fault in reverser.faults
         )
 
 

@@ -118,6 +118,12 @@ def _ranks(state: Solving, wholes: Sequence[TensorShape | None], rest_from: int 
             rest = extra
     if rest is None and rest_from is not None:
         rest = max(0, rest_from - named_rank(equation.targets[0].shape))
+    if rest is None and (opened := next((t for t in equation.targets if has_rest(t.shape)), None)):
+        # (... c) on the left is one dimension, whatever it was before.
+        message = "how many dimensions '...' stands for cannot be told: it is in parentheses on the left"
+        return Problem(
+            "MC308", message, opened.span, help="name them, or leave the parentheses: (...) is one"
+        )
     state.rest = rest if rest is not None else 1 if REST in equation.atoms else 0
     state.unit_shapes = [expand_rest(unit.shape, state.rest) for unit in equation.units]
     state.target_shapes = [expand_rest(target.shape, state.rest) for target in equation.targets]

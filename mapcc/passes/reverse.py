@@ -21,9 +21,10 @@ _OTHER = {"source": "target", "target": "source"}
 class NoInverse(Exception):
     """Why a statement has none."""
 
-    def __init__(self, message: str, span: Span | None) -> None:
+    def __init__(self, message: str, span: Span | None, help: str = "") -> None:
         super().__init__(message)
         self.span = span
+        self.help = help
 
 
 @dataclass(slots=True)
@@ -57,7 +58,7 @@ class Reverser:
             try:
                 out += self._statement(statement)
             except NoInverse as fault:
-                self.faults.append(NoInverse(str(fault), fault.span or statement.span))
+                self.faults.append(NoInverse(str(fault), fault.span or statement.span, fault.help))
         return tuple(out)
 
     def _statement(self, statement: rules.Statement) -> list[rules.Statement]:
@@ -159,7 +160,8 @@ class Reverser:
         seen: set[object] = set()
         for term in rule.right:
             if isinstance(term, rules.Dropped):
-                raise NoInverse(f"the piece that is dropped ({term.because}) is lost", term.span)
+                message = f"the piece that is dropped ({term.because}) is lost"
+                raise NoInverse(message, term.span, "give it a target of its own: rest.weight : ...")
             assert isinstance(term, rules.Tensor)
             key = (term.shape, tuple(axis.atom for axis in name_axes(term.name)))
             if len(rule.left) == 1 and key in seen:

@@ -154,7 +154,7 @@ def _final(
 
 
 def _statement(binder: Binder, rule: DtypeRule | None) -> Stated:
-    """``dtype bf16 { keep ... }`` as a function; floating-point tensors of 8 bits or more alone."""
+    """``dtype bf16 { keep ... }`` as a function; floating-point tensors of 16 bits or more."""
     if rule is None:
         return lambda name, dtype: dtype
     trie = Trie(rule.separator)
@@ -163,7 +163,8 @@ def _statement(binder: Binder, rule: DtypeRule | None) -> Stated:
             trie.add((kept,), variant)
 
     def stated(name: str, dtype: Dtype) -> Dtype:
-        if dtype.kind != "float" or dtype.bits < 8:
+        # Types of 8 bits and less are quantised weights and their scales: a cast would break them.
+        if dtype.kind != "float" or dtype.bits < 16:
             return dtype
         for leaf, _ in trie.match(name):
             (kept,) = leaf.owner

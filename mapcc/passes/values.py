@@ -45,7 +45,8 @@ def _step(op: rules.Op, scope: Scope, found: Diagnostics) -> Step | None:
     known = VALUE_OPS.get(op.name)
     if known is None:
         near = nearest(op.name, [*VALUE_OPS, *STRUCTURAL_OPS], 1)
-        help = f"did you mean '{near[0]}'?" if near else f"there are {', '.join(VALUE_OPS)}"
+        every = (*VALUE_OPS, *sorted(STRUCTURAL_OPS))
+        help = f"did you mean '{near[0]}'?" if near else f"there are {', '.join(every)}"
         if op.name in STRUCTURAL_OPS:
             help = "it takes the place of axes: one for each term, on the left, before the value operations"
         found.add(Diagnostic("MC501", f"there is no operation {op.name!r} here", op.span, help=help))

@@ -15,9 +15,7 @@ from mapcc.ir import rules
 from mapcc.text import Source, Span
 
 # Texts and regular expressions first, so that a '#' or a bracket in them is no comment and no bracket.
-OPAQUE = re.compile(
-    r'"(?:[^"\\\n]|\\.)*"|\{\s*\w+\s*:\s*/(?:[^/\\\n]|\\.)+/\s*\}|(?P<comment>#[^\n]*)'
-)
+OPAQUE = re.compile(r'"(?:[^"\\\n]|\\.)*"|\{\s*\w+\s*:\s*/(?:[^/\\\n]|\\.)+/\s*\}|(?P<comment>#[^\n]*)')
 _BRACES = re.compile(OPAQUE.pattern + r"|(?P<brace>[{}])")
 _IN_YAML = re.compile(r"(?:^|(?<=[ \t]))#(?=(?P<rest>[^\r\x85\u2028\u2029]*))")
 
@@ -94,9 +92,7 @@ def attach(
     return replace(mapping, body=body, trivia=trivia, tail=_stripped(lines.before(end)))
 
 
-def _with_comments(
-    body: Sequence[rules.Statement], lines: _Lines, end: int
-) -> tuple[rules.Statement, ...]:
+def _with_comments(body: Sequence[rules.Statement], lines: _Lines, end: int) -> tuple[rules.Statement, ...]:
     """Statements of one body, which ends before line ``end``. In YAML they may stand in another order."""
     if not body:
         return ()

@@ -27,7 +27,7 @@ _BINARY = {
     "power": "**",
 }
 
-_KEYWORDS = frozenset({"because", "in", "optional", "where"})
+_AFTER_A_SHAPE = frozenset({"because", "optional", "where"})
 
 
 @dataclass(slots=True)
@@ -92,9 +92,7 @@ class Builder:
 
     def _create(self, node: Node) -> rules.Create:
         shape, (value, ops) = self.shape(_tree(node, "shape")), self.filled(_tree(node, "filled"))
-        return rules.Create(
-            self.names(node), shape, value, ops, self.modifiers(node), span=self.span(node)
-        )
+        return rules.Create(self.names(node), shape, value, ops, self.modifiers(node), span=self.span(node))
 
     def filled(self, node: Node) -> tuple[expressions.Expr, tuple[rules.Op, ...]]:
         """A value and what is done with it."""
@@ -284,7 +282,7 @@ class Builder:
         match str(node.data):
             case "atom":
                 word = str(node.children[0])
-                if word in _KEYWORDS:  # (2where): not a keyword here, and one once it is printed
+                if word in _AFTER_A_SHAPE:  # (2where): no keyword here, but one once it is printed
                     self.fault("MC101", f"'{word}' is a word of the language, so no axis has this name", node)
                 return axes.Atom(word)
             case "literal":

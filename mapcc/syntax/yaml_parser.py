@@ -68,7 +68,8 @@ class _Reader:
         name = self._text(root, "mapping")
         title = self._text(root, "title")
         if name is not None and not _MAPPING_NAME.fullmatch(name):
-            self.fault("a mapping's name is letters, digits, '_', '-', '.', '/'", root.entries["mapping"].span)
+            message = "a mapping's name is letters, digits, '_', '-', '.', '/'"
+            self.fault(message, root.entries["mapping"].span)
         if title is not None and name is None:
             self.fault("a title stands beside 'mapping'", root.keys["title"])
         body: list[rules.Statement] = []
