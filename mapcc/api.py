@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mapcc.diagnostics.model import Diagnostic, Diagnostics
 from mapcc.errors import MappingError
@@ -18,15 +19,16 @@ from mapcc.ir import rules
 from mapcc.ir.bound import BoundMapping
 from mapcc.ir.expr import Unevaluable
 from mapcc.ir.printer import print_mapping
-from mapcc.ir.yaml_printer import print_yaml
 from mapcc.passes.check import Setting, bind
 from mapcc.passes.describe import Shown, describe_sources, describe_targets
-from mapcc.passes.invert import Inverted, invert_bound, invert_text
 from mapcc.passes.verdict import Verdict, verdicts
 from mapcc.syntax.load import Loader, parse_source
 from mapcc.tensors.keysets import open_keyset
 from mapcc.tensors.spec import Manifest
 from mapcc.text import Source
+
+if TYPE_CHECKING:
+    from mapcc.passes.invert import Inverted
 
 KeySet = str | Path | Manifest
 MappingLike = str | Path | rules.Mapping
@@ -204,11 +206,19 @@ def show(
     """Each tensor of one side with what it comes from (``target``) or where it goes (``source``).
 
     Works on a mapping with errors too: what is bound is shown. Options are those of :func:`check`.
+
+    Raises:
+        MappingError: a file or the text cannot be read, so that rules are missing; or nothing is bound.
     """
     checked = check(mapping, source, target, **options)  # type: ignore[arg-type]
-    if checked.bound is None:
+    # Codes below 200 are of files and of the text.
+    unread = [d for d in checked.diagnostics if d.exit_code and int(d.code[2:]) < 200]
+    if unread or checked.bound is None:
+        raise MappingError(unread or checked.diagnostics)
+    shown = list(describe_sources(checked.bound) if side == "source" else describe_targets(checked.bound))
+    if not shown and not checked.ok:
         raise MappingError(checked.diagnostics)
-    return list(describe_sources(checked.bound) if side == "source" else describe_targets(checked.bound))
+    return shown
 
 
 def format_mapping(mapping: rules.Mapping, to: str = "text") -> str:
@@ -217,6 +227,8 @@ def format_mapping(mapping: rules.Mapping, to: str = "text") -> str:
     >>> format_mapping(parse("a.*->b.*"))
     'a.* -> b.*\\n'
     """
+    from mapcc.ir.yaml_printer import print_yaml
+
     return print_yaml(mapping) if to == "yaml" else print_mapping(mapping)
 
 
@@ -293,6 +305,8 @@ def invert(
     Raises:
         MappingError: an inverse cannot be written (``MC701``), with the rules at fault.
     """
+    from mapcc.passes.invert import invert_bound, invert_text
+
     found = Diagnostics()
     opened = _open(mapping, found)
     _raise_if_any(found)

@@ -13,7 +13,7 @@ from typing import Annotated, Optional
 import typer
 
 from mapcc import __version__
-from mapcc.cli.output import fail, report, say, say_name, write
+from mapcc.cli.output import fail, reader_may_go, report, say, say_name, write
 from mapcc.diagnostics.model import Diagnostic
 from mapcc.errors import MappingError
 
@@ -31,6 +31,11 @@ class ReportFormat(StrEnum):
     text = "text"
     json = "json"
     github = "github"
+
+
+class ListFormat(StrEnum):
+    text = "text"
+    json = "json"
 
 
 class MappingForm(StrEnum):
@@ -275,7 +280,7 @@ def show(
         str, typer.Option("--filter", "-f", metavar="GLOB", help="Only names that match, or contain this.")
     ] = "",
     side: Annotated[Side, typer.Option("--side", help="Whose tensors to list.")] = Side.target,
-    format: Annotated[ReportFormat, typer.Option("--format", help="text or json.")] = ReportFormat.text,
+    format: Annotated[ListFormat, typer.Option("--format", help="How to list.")] = ListFormat.text,
     set_: Settings = None,
     source_config: SourceConfig = None,
     target_config: TargetConfig = None,
@@ -298,7 +303,7 @@ def show(
                 )
             ]
         )
-    if format is ReportFormat.json:
+    if format is ListFormat.json:
         say(json.dumps([shown_json(s) for s in shown], indent=1))
         return
     for s in shown:
@@ -314,10 +319,7 @@ def explain(code: Annotated[str, typer.Argument(metavar="CODE", help="Such as MC
 
     known = code.upper()
     if known not in CODES:
-        from mapcc.diagnostics.suggest import nearest
-
-        near = nearest(known, CODES, 1)
-        help = f"did you mean {near[0]}?" if near else f"codes go from {min(CODES)} to {max(CODES)}"
+        help = f"codes go from {min(CODES)} to {max(CODES)}"
         fail([Diagnostic("MC007", f"no code {code!r}", help=help)])
     write((resources.code_pages() / f"{known}.md").read_text(encoding="utf-8"))
 
@@ -325,13 +327,9 @@ def explain(code: Annotated[str, typer.Argument(metavar="CODE", help="Such as MC
 def run() -> None:
     """The entry point: diagnostics instead of tracebacks."""
     try:
-        app()
+        app(prog_name="mapcc")
     except MappingError as error:
         fail(error.diagnostics)
-    except BrokenPipeError:
-        # The reader of a pipe went away (``| head``): nothing is wrong.
-        sys.stderr.close()
-        raise SystemExit(0) from None
     except KeyboardInterrupt:
         say("interrupted: nothing was left half written", sys.stderr)
         raise SystemExit(130) from None
@@ -342,3 +340,6 @@ def run() -> None:
         traceback.print_exc()
         say("mapcc: this is a bug in mapcc: please report it with the lines above", sys.stderr)
         raise SystemExit(2) from None
+    finally:
+        with reader_may_go():
+            sys.stdout.flush()

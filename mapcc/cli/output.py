@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import NoReturn, TextIO
 
 from mapcc.diagnostics.escape import escape
@@ -13,12 +14,26 @@ from mapcc.diagnostics.render import render_github, render_json, render_text, ta
 
 
 def say(text: str, stream: TextIO | None = None) -> None:
-    print(text, file=stream or sys.stdout)
+    with reader_may_go():
+        print(text, file=stream or sys.stdout)
 
 
 def write(text: str) -> None:
     """Text as it is, for files and pipes."""
-    sys.stdout.write(text)
+    with reader_may_go():
+        sys.stdout.write(text)
+
+
+@contextmanager
+def reader_may_go() -> Iterator[None]:
+    """The reader of a pipe went away (``| head``): nothing is wrong, and nothing more is to be said."""
+    try:
+        yield
+    except BrokenPipeError:
+        # What is buffered still must go somewhere, or Python complains when it ends.
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        raise SystemExit(0) from None
 
 
 def say_name(name: str) -> str:

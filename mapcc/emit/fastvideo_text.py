@@ -10,7 +10,7 @@ from mapcc.diagnostics.fold import fold
 from mapcc.emit.entries import Candidate, Level
 from mapcc.emit.pysource import Entry, Section, assigned_dict, comment, quoted
 from mapcc.ir.bound import BoundMapping
-from mapcc.ir.printer import print_name
+from mapcc.ir.notation import print_name
 from mapcc.ir.program import Equation
 from mapcc.passes.words import left_names, right_names
 from mapcc.text import Span

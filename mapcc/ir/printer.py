@@ -2,209 +2,27 @@
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Iterable, Sequence
 
-from mapcc.ir import axes, rules
-from mapcc.ir.expr import Binary, Config, Count, Expr, Name, Negative, Number, Quoted
-from mapcc.ir.patterns import Deep, Group, Index, NameAxis, Part, Pattern, Regex, Star, Text
+from mapcc.ir import rules
+from mapcc.ir.notation import (
+    print_expr,
+    print_names,
+    print_op,
+    print_part,
+    print_parts,
+    print_prefix,
+    print_shape,
+    print_side,
+    print_term,
+    print_where,
+    quote,
+)
+from mapcc.ir.patterns import Group, Part, Pattern
 
 WIDTH = 110
 INDENT = "    "
 GAP = "   "
-
-_PLAIN = re.compile(r"(?:[A-Za-z0-9_.\/]|-(?!>))+")
-KEYWORDS = frozenset(
-    (
-        *("mapping", "let", "separator", "use", "keep", "drop", "external", "create", "default", "dtype"),
-        *("source", "target", "under", "because", "optional", "where", "in", "not", "exists", "count"),
-    )
-)
-_PRECEDENCE = {"+": 1, "-": 1, "*": 2, "/": 2, "//": 2, "%": 2, "**": 4}
-
-
-# --- names
-
-
-def quote(text: str) -> str:
-    """In double quotes, with the escapes of JSON for what cannot be seen."""
-    return '"' + "".join(map(escaped, text)) + '"'
-
-
-def escaped(char: str) -> str:
-    if char in '"\\' or char < " ":
-        return json.dumps(char)[1:-1]
-    if char.isprintable():
-        return char
-    units = char.encode("utf-16-be").hex()
-    return "".join(f"\\u{units[at : at + 4]}" for at in range(0, len(units), 4))
-
-
-def print_name(pattern: Pattern) -> str:
-    match pattern.parts:
-        case ():
-            return '""'
-        case (Text(text),) if text in KEYWORDS or text == ".":
-            return quote(text)
-        case _:
-            return _parts(pattern.parts)
-
-
-def print_prefix(pattern: Pattern) -> str:
-    """A block's side."""
-    return print_name(pattern) if pattern.parts else "."
-
-
-def _parts(parts: Sequence[Part]) -> str:
-    return "".join(_part(part) for part in parts)
-
-
-def _part(part: Part) -> str:
-    match part:
-        case Text(text):
-            return text if _PLAIN.fullmatch(text) else quote(text)
-        case Star():
-            return "*"
-        case Deep():
-            return "**"
-        case Index(expr):
-            # A bare product is as tight as one inside a sum.
-            least = 2 if isinstance(expr, Binary) and expr.op not in "+-" else 0
-            return "{" + print_expr(expr, not _has_product(expr), least) + "}"
-        case Regex(name, expression):
-            return "{" + f"{name}:/" + expression.replace("/", "\\/") + "/}"
-        case Group(members):
-            return "{" + ",".join(_parts(member) for member in members) + "}"
-        case NameAxis(atom, None):
-            return f"[{atom}]"
-        case NameAxis(atom, labels):
-            return f"[{atom}={','.join(labels or ())}]"
-
-
-# --- shapes
-
-
-def print_shape(shape: axes.Shape) -> str:
-    return " ".join(_dim(dim) for dim in shape) if shape else "()"
-
-
-def _dim(dim: axes.Dim) -> str:
-    match dim:
-        case axes.Atom(name):
-            return name
-        case axes.Literal(size):
-            return str(size)
-        case axes.Rest():
-            return axes.REST
-        case axes.Product(factors):
-            return f"({' '.join(_dim(factor) for factor in factors)})"
-        case axes.Sum(parts):
-            return f"({' + '.join(_piece(part) for part in parts)})"
-
-
-def _piece(piece: axes.Dim) -> str:
-    if isinstance(piece, axes.Product) and piece.factors:
-        return " ".join(_dim(factor) for factor in piece.factors)
-    return _dim(piece)
-
-
-# --- expressions
-
-
-def print_expr(expr: Expr, tight: bool = False, least: int = 0) -> str:
-    match expr:
-        case Number(value):
-            return repr(value)
-        case Quoted(text):
-            return quote(text)
-        case Name(name):
-            return name
-        case Config(side, path):
-            return ".".join((side, "config", *path))
-        case Count(pattern):
-            return f"count({print_name(pattern)})"
-        case Negative(operand):
-            text = "-" + print_expr(operand, tight, 3)
-            return f"({text})" if least > 2 else text
-        case Binary(op, left, right):
-            level = _PRECEDENCE[op]
-            first, second = (5, 3) if op == "**" else (level, level + 1)
-            space = "" if tight or op == "**" or (op == "*" and least) else " "
-            text = f"{print_expr(left, tight, first)}{space}{op}{space}{print_expr(right, tight, second)}"
-            return f"({text})" if level < least else text
-
-
-def _has_product(expr: Expr) -> bool:
-    """``{4*b + r}`` has spaces, ``{n-1-i}`` has none."""
-    return isinstance(expr, Binary) and (
-        expr.op not in "+-" or _has_product(expr.left) or _has_product(expr.right)
-    )
-
-
-def print_condition(condition: rules.Condition) -> str:
-    match condition:
-        case rules.InRange(index, low, high):
-            return f"{print_expr(index)} in {print_expr(low)}..{print_expr(high)}"
-        case rules.Exists(pattern, negated):
-            return f"{'not ' if negated else ''}exists({print_name(pattern)})"
-        case rules.Compare(operands, operators):
-            text = print_expr(operands[0])
-            for op, operand in zip(operators, operands[1:], strict=True):
-                text += f" {op} {print_expr(operand)}"
-            return text
-
-
-def print_where(conditions: Sequence[rules.Condition]) -> str:
-    return ", ".join(print_condition(condition) for condition in conditions)
-
-
-# --- terms
-
-
-def print_argument(argument: rules.Argument) -> str:
-    match argument:
-        case tuple():
-            return f"[{', '.join(print_expr(item) for item in argument)}]"
-        case Negative(Number()) | Number() | Quoted() | Name() | Config():
-            return print_expr(argument)
-        case _:
-            return f"({print_expr(argument)})"
-
-
-def print_op(op: rules.Op) -> str:
-    words = [op.name, *map(print_argument, op.arguments)]
-    words += [f"{key}={print_argument(value)}" for key, value in op.options]
-    return " ".join(words)
-
-
-def print_term(term: rules.Term) -> str:
-    match term:
-        case rules.Dropped(shape, because):
-            return f"drop : {print_shape(shape)} because {quote(because)}"
-        case rules.Created(shape, value):
-            return f"create : {print_shape(shape)} = {print_expr(value)}"
-        case rules.Tensor(name, shape, ops):
-            return print_name(name) + _shape_and_ops(shape, ops)
-        case rules.Bundle(members, shape, ops):
-            inner = ", ".join(print_term(member) for member in members)
-            return f"({inner})" + _shape_and_ops(shape, ops)
-
-
-def _shape_and_ops(shape: axes.Shape | None, ops: Sequence[rules.Op]) -> str:
-    text = "" if shape is None else f" : {print_shape(shape)}"
-    return text + "".join(f" | {print_op(op)}" for op in ops)
-
-
-def print_side(terms: Sequence[rules.Term]) -> str:
-    return ", ".join(print_term(term) for term in terms)
-
-
-def _names(names: Iterable[Pattern]) -> str:
-    return ", ".join(print_name(name) for name in names)
-
-
-# --- statements
 
 
 def print_mapping(mapping: rules.Mapping) -> str:
@@ -324,7 +142,9 @@ def paired_groups(left: Pattern, right: Pattern) -> tuple[str, str] | None:
     pairs = list(zip(*places, strict=False))
     if not pairs or len(places[0]) != len(places[1]):
         return None
-    at, to = max(pairs, key=lambda pair: len(_part(left.parts[pair[0]]) + _part(right.parts[pair[1]])))
+    at, to = max(
+        pairs, key=lambda pair: len(print_part(left.parts[pair[0]]) + print_part(right.parts[pair[1]]))
+    )
     ours, theirs = _members(left.parts[at]), _members(right.parts[to])
     if len(ours) != len(theirs):
         return None
@@ -333,13 +153,13 @@ def paired_groups(left: Pattern, right: Pattern) -> tuple[str, str] | None:
 
 
 def _members(part: Part) -> list[str]:
-    return [_parts(member) for member in part.members] if isinstance(part, Group) else []
+    return [print_parts(member) for member in part.members] if isinstance(part, Group) else []
 
 
 def _in_columns(name: Pattern, at: int, members: Sequence[str], widths: Sequence[int]) -> str:
     padded = [f"{text},".ljust(width + 2) for text, width in zip(members[:-1], widths, strict=False)]
     inside = "".join(padded) + members[-1]
-    return f"{_parts(name.parts[:at])}{{{inside}}}{_parts(name.parts[at + 1 :])}"
+    return f"{print_parts(name.parts[:at])}{{{inside}}}{print_parts(name.parts[at + 1 :])}"
 
 
 def _modifiers(modifiers: rules.Modifiers) -> str:
@@ -381,7 +201,7 @@ def _statement(statement: rules.Statement, indent: str, columns: tuple[int, int]
 def _reasoned(statement: rules.Drop | rules.External, indent: str) -> list[str]:
     """The reason on a line of its own, if there is no room for it."""
     word = "drop" if isinstance(statement, rules.Drop) else "external"
-    head = f"{indent}{word} {_names(statement.names)}"
+    head = f"{indent}{word} {print_names(statement.names)}"
     because = _joined(f"because {quote(statement.because)}", statement.modifiers)
     line = _with_comment(f"{head} {because}", statement.trivia.after)
     if len(line) <= WIDTH:
@@ -403,7 +223,7 @@ def _braces(head: str, body: list[str], tail: Sequence[str], after: str, indent:
 
 def _keep_dtype(keep: rules.KeepDtype, indent: str) -> list[str]:
     kind = f"{keep.dtype} : " if keep.dtype else ""
-    line = f"{indent}keep {kind}{_names(keep.names)}"
+    line = f"{indent}keep {kind}{print_names(keep.names)}"
     return [*_comments(keep.trivia.before, indent), _with_comment(line, keep.trivia.after)]
 
 
@@ -420,7 +240,7 @@ def _simple(
             under = under if left.parts or right.parts else ""
             return _joined(f"use {quote(path)}{under}", modifiers)
         case rules.Keep(names, modifiers):
-            return _joined(f"keep {_names(names)}", modifiers)
+            return _joined(f"keep {print_names(names)}", modifiers)
         case rules.Create(names, shape, value, ops, modifiers):
-            text = f"create {_names(names)} : {print_shape(shape)} = {print_expr(value)}"
+            text = f"create {print_names(names)} : {print_shape(shape)} = {print_expr(value)}"
             return _joined(text + "".join(f" | {print_op(op)}" for op in ops), modifiers)

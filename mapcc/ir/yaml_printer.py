@@ -6,9 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from mapcc.ir import rules
 from mapcc.ir.expr import Config, Expr, Name, Number
-from mapcc.ir.patterns import NameAxis, Pattern
-from mapcc.ir.printer import (
-    INDENT,
+from mapcc.ir.notation import (
     escaped,
     print_condition,
     print_expr,
@@ -18,6 +16,8 @@ from mapcc.ir.printer import (
     print_shape,
     print_term,
 )
+from mapcc.ir.patterns import NameAxis, Pattern
+from mapcc.ir.printer import INDENT
 from mapcc.ir.values import STRUCTURAL_OPS
 
 Fields = list[tuple[str, str]]

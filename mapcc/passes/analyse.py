@@ -9,8 +9,8 @@ from mapcc.diagnostics.suggest import nearest
 from mapcc.ir import rules
 from mapcc.ir.axes import REST
 from mapcc.ir.expr import Name, names
+from mapcc.ir.notation import print_name
 from mapcc.ir.patterns import Index, Pattern, Star
-from mapcc.ir.printer import print_name
 from mapcc.ir.program import Equation, Program
 from mapcc.passes.correspond import axes_correspond
 from mapcc.passes.faults import Faults

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from mapcc.ir.axes import ANY_SHAPE, REST, Product, Shape, Sum, atoms, pieces
+from mapcc.ir.notation import print_shape
 from mapcc.ir.patterns import Pattern
-from mapcc.ir.printer import print_shape
 from mapcc.ir.program import Link, Target, Unit
 from mapcc.passes.faults import Faults
 from mapcc.passes.segments import name_axes

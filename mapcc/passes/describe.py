@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from math import prod
 
 from mapcc.ir.bound import BoundMapping, Instance, Move
-from mapcc.ir.printer import print_expr
+from mapcc.ir.notation import print_expr
 from mapcc.ir.program import Unit
 from mapcc.tensors.dtypes import Dtype
 from mapcc.text import Span

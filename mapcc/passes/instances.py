@@ -7,7 +7,7 @@ from itertools import product
 
 from mapcc.ir.bound import Instance, Layout
 from mapcc.ir.expr import Unevaluable
-from mapcc.ir.printer import print_name
+from mapcc.ir.notation import print_name
 from mapcc.ir.program import Equation
 from mapcc.passes.binder import ABSENT, Binder, Key, Members, Position
 from mapcc.passes.instance_layout import excuse, known_layout, lay_out

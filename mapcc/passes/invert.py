@@ -21,7 +21,7 @@ from mapcc.ir.patterns import EMPTY, Index, Pattern
 from mapcc.ir.printer import print_mapping
 from mapcc.ir.program import LetValue, Scope
 from mapcc.passes.check import Setting, bind
-from mapcc.passes.moves import join_neighbours, simplify_dims
+from mapcc.passes.moves import normal_form, simplify_dims
 from mapcc.passes.reverse import Reverser
 from mapcc.passes.verdict import Kind, verdicts
 from mapcc.syntax.load import Loader
@@ -254,6 +254,6 @@ def places(instances: Iterable[Instance], swap: bool) -> Places:
                 dims = simplify_dims((size, y, x) for size, x, y in dims)
             moves.setdefault((a, b), []).append(Move(0, at, 0, to, dims))
     return {
-        pair: tuple((m.source_offset, m.target_offset, m.dims) for m in join_neighbours(found))
+        pair: tuple((m.source_offset, m.target_offset, m.dims) for m in normal_form(found))
         for pair, found in moves.items()
     }

@@ -11,8 +11,8 @@ from mapcc.ir import rules
 from mapcc.ir.axes import REST, Shape, atoms, expand_rest, has_rest, named_rank, size
 from mapcc.ir.bound import Layout, Move
 from mapcc.ir.expr import Config, Count, Name, Unevaluable, Value
+from mapcc.ir.notation import print_condition, print_name, print_shape
 from mapcc.ir.patterns import Pattern
-from mapcc.ir.printer import print_condition, print_name, print_shape
 from mapcc.ir.program import Equation, Target, Unit
 from mapcc.passes import sizes as solving
 from mapcc.passes.moves import join_neighbours, link_moves, term_blocks

@@ -85,17 +85,86 @@ def join_neighbours(moves: Iterable[Move]) -> tuple[Move, ...]:
     return tuple(out)
 
 
-def _joined(a: Move, b: Move) -> Move | None:
-    if a.source != b.source or a.target != b.target or a.dims[1:] != b.dims[1:]:
+def normal_form(moves: Iterable[Move]) -> tuple[Move, ...]:
+    """Moves of one pair of tensors, joined along every axis, so that equal ones compare equal.
+
+    :func:`join_neighbours` joins along the target's outermost axis alone, which is not the source's.
+    """
+    pending = list(moves)
+    joined = True
+    while joined:
+        joined = False
+        pending.sort(key=lambda m: (m.target_offset, m.source_offset))
+        out: list[Move] = []
+        for move in pending:
+            at = next((k for k, known in enumerate(out) if _along_any_axis(known, move)), None)
+            if at is None:
+                out.append(move)
+            else:
+                out[at] = _along_any_axis(out[at], move) or out[at]
+                joined = True
+        pending = out
+    return tuple(pending)
+
+
+def _along_any_axis(a: Move, b: Move) -> Move | None:
+    """Two boxes that touch along one axis, and are the same along all others, as one."""
+    if (a.source, a.target) != (b.source, b.target):
         return None
-    if not a.dims or not b.dims:
+    strides = {(source, target) for _, source, target in (*a.dims, *b.dims)}
+    ours = {(source, target): size for size, source, target in a.dims}
+    theirs = {(source, target): size for size, source, target in b.dims}
+    for axis in strides:
+        n, m = ours.get(axis, 1), theirs.get(axis, 1)
+        if any(ours.get(other, 1) != theirs.get(other, 1) for other in strides - {axis}):
+            continue
+        steps = (b.source_offset - a.source_offset, b.target_offset - a.target_offset)
+        if steps == (n * axis[0], n * axis[1]):
+            sizes = {other: ours.get(other, 1) for other in strides} | {axis: n + m}
+            dims = simplify_dims((size, *other) for other, size in sizes.items())
+            return Move(a.source, a.source_offset, a.target, a.target_offset, dims)
+    return None
+
+
+def joined_everywhere(moves: Iterable[Move]) -> tuple[Move, ...]:
+    """Boxes that lie side by side along any axis as one, so that equal sets of moves look equal.
+
+    :func:`join_neighbours` looks along the target's outermost axis alone; which that is depends on
+    the direction that a mapping is read in.
+    """
+    out, before = list(join_neighbours(moves)), 0
+    while len(out) != before:
+        before = len(out)
+        for axis in range(max((len(move.dims) for move in out), default=0)):
+            out = _joined_along(out, axis)
+    return tuple(sorted(out))
+
+
+def _joined_along(moves: Sequence[Move], axis: int) -> list[Move]:
+    rows: dict[object, list[Move]] = {}
+    for move in sorted(moves, key=lambda m: m.target_offset):
+        cut = (*move.dims[:axis], *move.dims[axis + 1 :])
+        strides = move.dims[axis][1:] if axis < len(move.dims) else (move.source_offset, move.target_offset)
+        row = rows.setdefault((move.source, move.target, len(move.dims), cut, strides), [])
+        joined = _joined(row[-1], move, axis) if row else None
+        if joined is None:
+            row.append(move)
+        else:
+            row[-1] = joined
+    return [move for row in rows.values() for move in row]
+
+
+def _joined(a: Move, b: Move, axis: int = 0) -> Move | None:
+    if a.source != b.source or a.target != b.target or axis >= min(len(a.dims), len(b.dims)):
         return None
-    (n, source, target), (m, *strides) = a.dims[0], b.dims[0]
+    if a.dims[:axis] != b.dims[:axis] or a.dims[axis + 1 :] != b.dims[axis + 1 :]:
+        return None
+    (n, source, target), (m, *strides) = a.dims[axis], b.dims[axis]
     if strides != [source, target]:
         return None
     if b.source_offset != a.source_offset + n * source or b.target_offset != a.target_offset + n * target:
         return None
-    dims = simplify_dims(((n + m, source, target), *a.dims[1:]))
+    dims = simplify_dims((*a.dims[:axis], (n + m, source, target), *a.dims[axis + 1 :]))
     return Move(a.source, a.source_offset, a.target, a.target_offset, dims)
 
 

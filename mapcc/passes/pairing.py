@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from mapcc.ir.notation import print_name
 from mapcc.ir.patterns import Deep, Star
-from mapcc.ir.printer import print_name
 from mapcc.passes.faults import Faults
 from mapcc.passes.segments import name_axes
 from mapcc.passes.sound import condition_faults, name_faults

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from mapcc.diagnostics.model import Diagnostics
 from mapcc.ir import rules
 from mapcc.ir.expr import Binary, Config, Count, Expr, Name, Negative, Number
-from mapcc.ir.patterns import Index, Part, Pattern, Regex, walk
+from mapcc.ir.patterns import Group, Index, Part, Pattern, Regex, walk
 from mapcc.ir.program import Scope
 from mapcc.ir.values import STRUCTURAL_OPS
 from mapcc.passes.segments import name_axes
@@ -66,10 +66,14 @@ class Reverser:
             case rules.Rule():
                 return self._rule(statement)
             case rules.Block(left, right, body, modifiers):
-                inner = self.body(body)
+                regexes = _regexes([left])
                 return [
                     replace(
-                        statement, left=right, right=left, body=inner, modifiers=self._modifiers(modifiers)
+                        statement,
+                        left=_changed(right, lambda part: _as_pattern(part, regexes)),
+                        right=_changed(left, _as_word),
+                        body=self.body(body),
+                        modifiers=self._modifiers(modifiers),
                     )
                 ]
             case rules.Default(body):
@@ -130,17 +134,12 @@ class Reverser:
         modifiers = self._modifiers(rule.modifiers)
         named = self._named(rule)
         if named is not None:
-            return [replace(rule, left=named[0], right=named[1], modifiers=modifiers)]
+            return [_with_words_on_the_right(rule, *named, modifiers)]
         if any(op.name in STRUCTURAL_OPS for term in rule.left for op in _ops(term)):
             rule = self._with_axes(rule)
             modifiers = self._modifiers(rule.modifiers)
         left, right, copies = self._sides(rule)
-        regexes = {
-            p.name: p for t in rule.left for n in _names(t) for p in walk(n.parts) if isinstance(p, Regex)
-        }
-        left = tuple(_with_regexes(term, regexes) for term in left)
-        reversed_rule = replace(rule, left=left, right=right, modifiers=modifiers)
-        return [reversed_rule, *copies]
+        return [_with_words_on_the_right(rule, left, right, modifiers), *copies]
 
     def _with_axes(self, rule: rules.Rule) -> rules.Rule:
         """A named operation that no other one undoes, as axes."""
@@ -312,14 +311,59 @@ def _names(term: rules.Term) -> Sequence[Pattern]:
             return ()
 
 
-def _with_regexes(term: rules.Term, regexes: dict[str, Regex]) -> rules.Term:
-    """``{x}`` that stood for ``{x:/re/}`` on the other side is the pattern now."""
-    if not regexes or not isinstance(term, rules.Tensor):
-        return term
-    parts: list[Part] = []
-    for part in term.name.parts:
-        if isinstance(part, Index) and isinstance(part.expr, Name) and part.expr.name in regexes:
-            parts.append(regexes[part.expr.name])
-        else:
-            parts.append(part)
-    return replace(term, name=Pattern(tuple(parts), term.name.span))
+def _with_words_on_the_right(
+    rule: rules.Rule,
+    left: tuple[rules.Term, ...],
+    right: tuple[rules.Term, ...],
+    modifiers: rules.Modifiers,
+) -> rules.Rule:
+    """The reversed rule; where ``{x}`` stood for ``{x:/re/}`` of the other side, it is the pattern now."""
+    regexes = _regexes(name for term in rule.left for name in _names(term))
+    return replace(
+        rule,
+        left=tuple(_renamed(term, lambda part: _as_pattern(part, regexes)) for term in left),
+        right=tuple(_renamed(term, _as_word) for term in right),
+        modifiers=modifiers,
+    )
+
+
+def _regexes(names: Iterable[Pattern]) -> dict[str, Regex]:
+    return {part.name: part for name in names for part in walk(name.parts) if isinstance(part, Regex)}
+
+
+def _renamed(term: rules.Term, change: Callable[[Part], Part]) -> rules.Term:
+    """The term with other parts in its names."""
+    match term:
+        case rules.Tensor(name):
+            return replace(term, name=_changed(name, change))
+        case rules.Bundle(members):
+            return replace(term, members=tuple(replace(m, name=_changed(m.name, change)) for m in members))
+        case _:
+            return term
+
+
+def _changed(name: Pattern, change: Callable[[Part], Part]) -> Pattern:
+    return Pattern(_parts(name.parts, change), name.span)
+
+
+def _parts(parts: Sequence[Part], change: Callable[[Part], Part]) -> tuple[Part, ...]:
+    out: list[Part] = []
+    for part in parts:
+        match part:
+            case Group(members):
+                out.append(Group(tuple(_parts(member, change) for member in members)))
+            case _:
+                out.append(change(part))
+    return tuple(out)
+
+
+def _as_pattern(part: Part, regexes: Mapping[str, Regex]) -> Part:
+    match part:
+        case Index(Name(name)) if name in regexes:
+            return regexes[name]
+        case _:
+            return part
+
+
+def _as_word(part: Part) -> Part:
+    return Index(Name(part.name)) if isinstance(part, Regex) else part

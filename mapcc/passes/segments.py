@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
+from types import MappingProxyType
 
 from mapcc.ir.expr import Expr, Name
 from mapcc.ir.patterns import Deep, Group, Index, NameAxis, Part, Pattern, Regex, Star, Text
@@ -50,8 +51,13 @@ def name_axes(pattern: Pattern) -> tuple[NameAxis, ...]:
     return tuple(part for part in pattern.parts if isinstance(part, NameAxis))
 
 
-def variants(pattern: Pattern, separator: str, regex_names: frozenset[str] = frozenset()) -> list[Variant]:
+def variants(
+    pattern: Pattern, separator: str, regexes: Mapping[str, str] = MappingProxyType({})
+) -> list[Variant]:
     """One variant for each choice of labels. Groups must be gone.
+
+    ``regexes`` are the words that a regular expression defines somewhere in the rule: ``{x}`` has to
+    match it too.
 
     >>> from mapcc.ir.patterns import Text as T
     >>> [v.segments for v in variants(Pattern((T("a."), NameAxis("t", ("q", "k")))), ".")]
@@ -61,13 +67,13 @@ def variants(pattern: Pattern, separator: str, regex_names: frozenset[str] = fro
     out: list[Variant] = []
     for numbers in product(*(range(len(axis.labels or ())) for axis in labelled)):
         at = iter(numbers)
-        pieces = list(_pieces(pattern.parts, at, regex_names))
+        pieces = list(_pieces(pattern.parts, at, regexes))
         positions = tuple((axis.atom, k) for axis, k in zip(labelled, numbers, strict=True))
         out.append(Variant(positions, _cut(pieces, separator), separator, pattern.span))
     return out
 
 
-def _pieces(parts: Sequence[Part], at: Iterator[int], regex_names: frozenset[str]) -> Iterator[Piece]:
+def _pieces(parts: Sequence[Part], at: Iterator[int], regexes: Mapping[str, str]) -> Iterator[Piece]:
     stars = deeps = 0
     for part in parts:
         match part:
@@ -79,8 +85,8 @@ def _pieces(parts: Sequence[Part], at: Iterator[int], regex_names: frozenset[str
             case Deep():
                 deeps += 1
                 yield Hole(f"**{deeps}")
-            case Index(Name(name)) if name in regex_names:
-                yield Hole(f"/{name}")
+            case Index(Name(name)) if name in regexes:
+                yield Hole(f"/{name}", regex=regexes[name])
             case Index(expr):
                 yield Hole(expr.name if isinstance(expr, Name) else "", expr)
             case Regex(name, expression):

@@ -8,8 +8,8 @@ from dataclasses import replace
 from mapcc.diagnostics.model import Diagnostic, Diagnostics
 from mapcc.ir import rules
 from mapcc.ir.expr import Count, Expr, leaves
+from mapcc.ir.notation import print_name
 from mapcc.ir.patterns import Deep, Index, NameAxis, Part, Pattern, Regex, Star, Text, walk
-from mapcc.ir.printer import print_name
 from mapcc.ir.program import Listed, Program
 from mapcc.passes.match import regex_fault
 from mapcc.text import Span

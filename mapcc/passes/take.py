@@ -13,12 +13,15 @@ from mapcc.passes.binder import ABSENT, Binder, Key, Matched, NoValue, Position
 from mapcc.passes.match import Leaf, OpenText, Trie, closed
 from mapcc.passes.resolve import Resolver, Values
 from mapcc.passes.segments import Variant, name_axes, variants
-from mapcc.passes.words import regex_names, right_names
+from mapcc.passes.words import regexes_of, right_names
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class _Taker:
-    """A pattern of the left side: which unit of which equation, or a drop."""
+    """A pattern of the left side: which unit of which equation, or a drop.
+
+    ``into`` is where its matches are gathered, from the first on.
+    """
 
     equation: Equation | None
     unit: int
@@ -28,14 +31,11 @@ class _Taker:
     drop: Listed | None = None
     direct: tuple[str, ...] | None = None  # the variables, where nothing has to be solved
     asked: tuple[int, ...] = ()  # which variables the filters ask for
+    into: dict[Key, dict[Position, str]] | None = None
 
     @property
     def is_default(self) -> bool:
         return self.equation.is_default if self.equation else bool(self.drop and self.drop.is_default)
-
-    def recall(self, key: Key) -> bool | None:
-        """What the filters said of such values before; None if they were not asked."""
-        return self.resolver.held.get(tuple([key[k] for k in self.asked]))
 
 
 @dataclass(slots=True)
@@ -89,7 +89,7 @@ def _source_trie(binder: Binder) -> Trie:
         binder.matched[equation.number] = Matched()
         if equation.broken:
             continue
-        regexes = regex_names(equation)
+        regexes = regexes_of(equation)
         for u, unit in enumerate(equation.units):
             for m, name in enumerate(unit.names):
                 axes = tuple(axis.atom for axis in name_axes(name))
@@ -118,11 +118,12 @@ def _candidates(binder: Binder, trie: Trie, name: str) -> list[tuple[_Taker, Key
         taker = recipe.taker
         held: bool | None = None
         if recipe.key is not None:
-            values = numbers + recipe.constants
+            values = numbers + recipe.constants if recipe.constants else numbers
             key = tuple([values[k] for k in recipe.key])
-            held = taker.recall(key)
+            held = taker.resolver.held.get(tuple([key[k] for k in taker.asked]) if taker.asked else ())
             if held:
-                out.append((taker, key, tuple([values[k] for k in recipe.position])))
+                position = tuple([values[k] for k in recipe.position]) if recipe.position else ()
+                out.append((taker, key, position))
                 continue
         if held is None and (solved := _solved(binder, recipe, closed(recipe.texts, digits), name)):
             out.append(solved)
@@ -188,9 +189,14 @@ def _take(binder: Binder, name: str, taker: _Taker, key: Key, position: Position
         binder.bound.dropped[name] = taker.drop
         binder.dropped_by[id(taker.drop.written)] += 1
         return
-    assert taker.equation is not None
-    matched = binder.matched[taker.equation.number].tensors
-    matched.setdefault((taker.unit, taker.member), {}).setdefault(key, {})[position] = name
+    if taker.into is None:
+        assert taker.equation is not None
+        tensors = binder.matched[taker.equation.number].tensors
+        taker.into = tensors.setdefault((taker.unit, taker.member), {})
+    if key in taker.into:
+        taker.into[key][position] = name
+    else:
+        taker.into[key] = {position: name}
 
 
 def _ambiguous(binder: Binder, name: str, takers: Sequence[_Taker]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from mapcc.ir.bound import Instance
-from mapcc.ir.printer import print_name
+from mapcc.ir.notation import print_name
 from mapcc.ir.program import DtypeRule, Unit
 from mapcc.ir.values import VALUE_OPS, Step, cast_loses
 from mapcc.passes.binder import Binder

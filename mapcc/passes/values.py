@@ -9,7 +9,7 @@ from mapcc.diagnostics.model import Diagnostic, Diagnostics
 from mapcc.diagnostics.suggest import nearest
 from mapcc.ir import rules
 from mapcc.ir.expr import Name, Quoted
-from mapcc.ir.printer import print_op
+from mapcc.ir.notation import print_op
 from mapcc.ir.program import Scope
 from mapcc.ir.values import STRUCTURAL_OPS, VALUE_OPS, Step, ValueOp
 from mapcc.passes.scope import evaluated

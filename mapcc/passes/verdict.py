@@ -10,8 +10,8 @@ from mapcc.diagnostics.model import Diagnostic, Diagnostics
 from mapcc.ir import rules
 from mapcc.ir.bound import BoundMapping, Instance
 from mapcc.ir.expr import Name, names
+from mapcc.ir.notation import print_shape
 from mapcc.ir.patterns import Index, Pattern
-from mapcc.ir.printer import print_shape
 from mapcc.ir.program import Equation
 
 

@@ -53,6 +53,12 @@ def ranged_words(equation: Equation) -> set[str]:
     }
 
 
+def regexes_of(equation: Equation) -> dict[str, str]:
+    """The regular expressions of an equation by name; the first, where a name has two."""
+    parts = [part for part in parts_of(equation) if isinstance(part, Regex)]
+    return {part.name: part.expression for part in reversed(parts)}
+
+
 def regex_names(equation: Equation) -> frozenset[str]:
     return frozenset(
         part.name

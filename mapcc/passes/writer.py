@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from itertools import product
 
 from mapcc.ir.expr import Expr, Name, Unevaluable, affine, names
+from mapcc.ir.notation import print_expr
 from mapcc.ir.patterns import Pattern
-from mapcc.ir.printer import print_expr
 from mapcc.passes.segments import Hole, Variant, name_axes, variants
 
 Value = int | str
@@ -131,7 +131,7 @@ def name_writer(
             order[f"[{axis.atom}"] = len(order)
     templates = {
         tuple(k for _, k in variant.positions): template(variant, order)
-        for variant in variants(pattern, separator, regexes)
+        for variant in variants(pattern, separator, dict.fromkeys(regexes, ""))
     }
     return NameWriter(
         tuple(axis.atom for axis in axes),

@@ -159,6 +159,9 @@ def _checked(out: Path, sources: Sequence[str]) -> Path:
         raise cannot_write(out, what, help="choose another --out, or remove it first")
     if not place.name:
         raise cannot_write(out, "it is the root of the file system")
+    above = next(at for at in place.parents if os.path.lexists(at))
+    if not above.is_dir():
+        raise cannot_write(out, f"`{above.name}` is not a folder", help="choose another --out")
     return place
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -9,14 +10,18 @@ from mapcc.diagnostics.model import Diagnostic, Diagnostics
 from mapcc.errors import MappingError
 from mapcc.ir import rules
 from mapcc.syntax.parser import MAX_BYTES, parse
-from mapcc.syntax.yaml_parser import parse_yaml
 from mapcc.tensors.disk import read_all
 from mapcc.text import Source, Span
+
+# As in YAML. Whoever prints a mapping prints its comments too, and none of them may drive the terminal.
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f]")
 
 
 def parse_source(source: Source, found: Diagnostics) -> rules.Mapping:
     """Text or YAML, by the suffix of the source's name."""
     if source.name.endswith((".yaml", ".yml")):
+        from mapcc.syntax.yaml_parser import parse_yaml  # most mappings are text
+
         return parse_yaml(source, found)
     return parse(source, found)
 
@@ -34,7 +39,7 @@ class Loader:
         if key not in self._read:
             before = len(self.found)
             text = self._text(path, used_by)
-            mapping = None if text is None else parse_source(Source(str(path), text), self.found)
+            mapping = None if text is None else self._parsed(Source(str(path), text))
             self._read[key] = mapping if len(self.found) == before else None
         return self._read[key]
 
@@ -49,6 +54,13 @@ class Loader:
             return None
         mapping = self.load(path, use.span)
         return None if mapping is None else (path, mapping)
+
+    def _parsed(self, source: Source) -> rules.Mapping | None:
+        if (control := _CONTROL.search(source.text)) is not None:
+            message = f"unexpected character {control[0]!r}: a mapping has no control characters"
+            self.found.add(Diagnostic("MC101", message, Span(source, *control.span())))
+            return None
+        return parse_source(source, self.found)
 
     def _text(self, path: Path, used_by: Span | None) -> str | None:
         try:

@@ -12,7 +12,7 @@ from lark import Token, Tree
 from mapcc.diagnostics.model import Diagnostic, Diagnostics
 from mapcc.ir import axes, patterns, rules
 from mapcc.ir import expr as expressions
-from mapcc.ir.printer import KEYWORDS
+from mapcc.ir.notation import KEYWORDS
 from mapcc.text import Source, Span
 
 Node = Tree[Token]

@@ -12,7 +12,7 @@ from lark import Tree
 
 from mapcc.diagnostics.model import Diagnostic, Diagnostics
 from mapcc.ir import expr, patterns, rules
-from mapcc.ir.printer import KEYWORDS
+from mapcc.ir.notation import KEYWORDS
 from mapcc.syntax import yaml_nodes as nodes
 from mapcc.syntax.comments import attach
 from mapcc.syntax.parser import MAX_BYTES, parse_fragment

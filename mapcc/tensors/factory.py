@@ -6,6 +6,7 @@ checkpoint or a mapping says leads here.
 
 from __future__ import annotations
 
+import re
 import sys
 import traceback
 from collections.abc import Iterator, Mapping
@@ -25,6 +26,8 @@ from mapcc.tensors.dtypes import Dtype, parse_dtype
 from mapcc.tensors.spec import TensorSpec, name_fault
 
 PREFIX = "py:"
+# What stands between this module and the user's in a traceback.
+_LOADING = re.compile(r"importlib|contextlib\.py$")
 _FORM = "write py:module:function or py:path/to/file.py:function"
 
 
@@ -140,7 +143,7 @@ def _last_line(error: BaseException) -> str:
 
 def _notes(error: BaseException, printed: str) -> Iterator[str]:
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename != __file__]
-    frames = [frame for frame in frames if "importlib" not in frame.filename]
+    frames = [frame for frame in frames if not _LOADING.search(frame.filename)]
     if isinstance(error, SyntaxError):
         yield f"at {error.filename}:{error.lineno}: {(error.text or '').strip()}"
     elif frames:

@@ -18,6 +18,10 @@ _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 _COLON = re.compile(r"[ \t\n\r]*:")
 
 
+# Of JSON that was read once already: its texts whole, and what stands between them.
+_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}]|[^\s{}\[\]:,"]+')
+
+
 class JsonFault(Exception):
     """Text that is not the JSON it should be: the rule that it breaks, and at which character, if known."""
 
@@ -25,6 +29,18 @@ class JsonFault(Exception):
         super().__init__(rule)
         self.rule = rule
         self.at = at
+
+
+class _Twice(JsonFault):
+    def __init__(self, key: str) -> None:
+        super().__init__(f"the key {json.dumps(key)} stands twice")
+        self.key = key
+
+
+class _Number(JsonFault):
+    def __init__(self, text: str) -> None:
+        super().__init__(f"the number {text[:40]} is not a natural number")
+        self.text = text
 
 
 def loads(text: str, numbers: Numbers = "naturals") -> object:
@@ -47,7 +63,13 @@ def loads(text: str, numbers: Numbers = "naturals") -> object:
         hooks["parse_constant"] = _refuse_constant
     try:
         with collector_off():
-            value: object = json.loads(text, object_pairs_hook=_once, **hooks)  # type: ignore[arg-type]
+            value: object = json.loads(text, **hooks)  # type: ignore[arg-type]
+            if text.count(":") > _keys(value):
+                value = json.loads(text, object_pairs_hook=_once, **hooks)  # type: ignore[arg-type]
+    except _Twice as fault:
+        raise JsonFault(fault.rule, _second(text, fault.key)) from None
+    except _Number as fault:
+        raise JsonFault(fault.rule, _number(text, fault.text)) from None
     except json.JSONDecodeError as error:
         raise JsonFault(f"JSON: {error.msg.lower()}", error.pos) from None
     except RecursionError:
@@ -76,23 +98,53 @@ def find_key(text: str, key: str) -> tuple[int, int] | None:
     return None
 
 
+def _keys(value: object) -> int:
+    """How many keys the two outermost levels have.
+
+    A key needs a colon: where a text has no more of them, none stood twice, and a hook
+    for each object, which is dear, is not needed.
+    """
+    if not isinstance(value, dict):
+        return 0
+    return len(value) + sum([len(inner) for inner in value.values() if type(inner) is dict])
+
+
 def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
     members = dict(pairs)
     if len(members) != len(pairs):
         seen: set[str] = set()
         twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
-        raise JsonFault(f"the key {json.dumps(twice)} stands twice")
+        raise _Twice(twice)
     return members
+
+
+def _second(text: str, key: str) -> int | None:
+    """Where ``key`` stands for the second time in one object."""
+    objects: list[bool] = []  # for each object that is open, whether it has the key already
+    for token in _TOKEN.finditer(text):
+        if token[0] == "{":
+            objects.append(False)
+        elif token[0] == "}":
+            objects.pop()
+        elif token[0][0] == '"' and _COLON.match(text, token.end()) and json.loads(token[0]) == key:
+            if objects[-1]:
+                return token.start()
+            objects[-1] = True
+    return None
+
+
+def _number(text: str, number: str) -> int | None:
+    return next((token.start() for token in _TOKEN.finditer(text) if token[0] == number), None)
 
 
 def _natural(text: str) -> int:
     if text.startswith("-"):
-        raise JsonFault(f"the number {text[:40]} is not a natural number")
+        raise _Number(text)
     return int(text)
 
 
 def _refuse_float(text: str) -> NoReturn:
-    raise JsonFault(f"the number {text[:40]} is not a natural number")
+    raise _Number(text)
 
 
 def _refuse_constant(text: str) -> NoReturn:

@@ -8,7 +8,7 @@ import re
 import pytest
 
 from mapcc.emit import fastvideo
-from mapcc.ir.printer import quote
+from mapcc.ir.notation import quote
 
 W, B = (6, 4), (6,)
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from mapcc.emit import emit_fastvideo
 from mapcc.ir.bound import BoundMapping
-from mapcc.ir.printer import quote
+from mapcc.ir.notation import quote
 
 Shapes = dict[str, tuple[int, ...]]
 

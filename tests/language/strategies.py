@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from hypothesis import strategies as st
 
 from mapcc.ir import axes, expr, patterns, rules
-from mapcc.ir.printer import KEYWORDS
+from mapcc.ir.notation import KEYWORDS
 
 Strategy = st.SearchStrategy
 
@@ -27,7 +27,32 @@ def _short(strategy: Strategy) -> Strategy:
     return drawn()
 
 
-_WORDS = ["i", "j", "k", "l", "b", "r", "n", "e", "t", "p", "h", "d", "c", "f", "q", "kv", "o", "x_1", "_y", "H", "where_", "drops", "inner", "keep2"]
+_WORDS = [
+    "i",
+    "j",
+    "k",
+    "l",
+    "b",
+    "r",
+    "n",
+    "e",
+    "t",
+    "p",
+    "h",
+    "d",
+    "c",
+    "f",
+    "q",
+    "kv",
+    "o",
+    "x_1",
+    "_y",
+    "H",
+    "where_",
+    "drops",
+    "inner",
+    "keep2",
+]
 _WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 words = st.one_of(
@@ -211,7 +236,20 @@ arguments = st.one_of(
     values,
     st.lists(values, min_size=1, max_size=3).map(tuple),
 )
-_OPERATIONS = ["cast", "scale", "add", "neg_exp", "weight_norm", "transpose", "permute", "chunk", "split", "cat", "stack", "unstack"]
+_OPERATIONS = [
+    "cast",
+    "scale",
+    "add",
+    "neg_exp",
+    "weight_norm",
+    "transpose",
+    "permute",
+    "chunk",
+    "split",
+    "cat",
+    "stack",
+    "unstack",
+]
 operations = _short(
     st.builds(
         rules.Op,
