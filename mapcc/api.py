@@ -22,6 +22,7 @@ from mapcc.ir.printer import print_mapping
 from mapcc.passes.check import Setting, bind
 from mapcc.passes.describe import Shown, describe_sources, describe_targets
 from mapcc.passes.verdict import Verdict, verdicts
+from mapcc.resources import library_mapping
 from mapcc.syntax.load import Loader, parse_source
 from mapcc.tensors.keysets import open_keyset
 from mapcc.tensors.spec import Manifest
@@ -85,9 +86,13 @@ def parse(text: str, name: str = "mapping.mapcc") -> rules.Mapping:
 
 
 def load_mapping(path: str | Path) -> rules.Mapping:
-    """A mapping from its file; raises :class:`MappingError`."""
+    """A mapping from its file, or a shipped one by its name (``bert/e2e_minilm_to_torch``).
+
+    Raises:
+        MappingError: it cannot be read, or has errors.
+    """
     found = Diagnostics()
-    mapping = Loader(found).load(Path(path))
+    mapping = Loader(found).load(_file(path))
     _raise_if_any(found)
     assert mapping is not None
     return mapping
@@ -98,9 +103,15 @@ def _open(mapping: MappingLike, found: Diagnostics) -> _Opened:
     if isinstance(mapping, rules.Mapping):
         name = mapping.source.name if mapping.source else "mapping.mapcc"
         return _Opened(mapping, Path(name), loader, found)
-    before = len(found)
-    loaded = loader.load(Path(mapping))
-    return _Opened(loaded if len(found) == before else None, Path(mapping), loader, found)
+    before, path = len(found), _file(mapping)
+    loaded = loader.load(path)
+    return _Opened(loaded if len(found) == before else None, path, loader, found)
+
+
+def _file(mapping: str | Path) -> Path:
+    """A file that is there goes before a mapping of the library."""
+    path = Path(mapping)
+    return path if path.exists() else library_mapping(path.as_posix()) or path
 
 
 def _raise_if_any(found: Diagnostics) -> None:

@@ -22,5 +22,18 @@ def mappings() -> Path:
     return data_folder("mappings", "mappings")
 
 
+def library_mapping(name: str) -> Path | None:
+    """The file of a shipped mapping by its short name, ``family/case``; None if there is none.
+
+    >>> library_mapping("bert/e2e_minilm_to_torch").name
+    'e2e_minilm_to_torch.mapcc'
+    """
+    family, slash, case = name.partition("/")
+    if not (slash and family.isidentifier() and case.isidentifier()):
+        return None
+    path = mappings() / family / f"{case}.mapcc"
+    return path if path.is_file() else None
+
+
 def code_pages() -> Path:
     return data_folder("codes", "docs/codes")

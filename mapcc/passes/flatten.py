@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
@@ -14,19 +14,14 @@ from mapcc.ir.expr import Name, Unevaluable, leaves
 from mapcc.ir.patterns import (
     EMPTY,
     Deep,
-    Group,
-    NameAxis,
-    Part,
     Pattern,
-    Text,
-    UnpairedGroups,
     expand_groups,
-    first_group,
     join,
 )
 from mapcc.ir.program import DtypeRule, Equation, LetValue, Listed, Program, Scope, Target, Unit
 from mapcc.ir.values import Step
 from mapcc.passes.anchor import anchored, chosen, for_copy
+from mapcc.passes.copies import MAX_COPIES, alternatives, copies_of, tensors_of
 from mapcc.passes.scope import report
 from mapcc.passes.sugar import lower_sugar
 from mapcc.passes.values import evaluate_steps
@@ -49,7 +44,6 @@ class _Context:
 
 
 MAX_EQUATIONS = 200_000
-MAX_COPIES = 20_000
 
 
 def flatten(
@@ -206,7 +200,8 @@ class _Flattener:
         faults = len(self.found)
         if self._sides_are_sound(rule):
             modifiers = anchored(rule.modifiers, context.left).under(context.modifiers)
-            copies = list(self._copies(rule, context))
+            prefixes = (context.left, context.right)
+            copies = copies_of(rule, prefixes, self.program.separators, self.found)
             for numbers, *terms in copies:
                 own = replace(modifiers, where=for_copy(modifiers.where, numbers))
                 inside = replace(context, left=chosen(context.left, numbers))
@@ -217,8 +212,8 @@ class _Flattener:
     def _give_up(self, rule: rules.Rule, context: _Context) -> None:
         """Remember the names of a rule that is wrong: that they are not mapped is no second fault."""
         source, target = self.program.separators
-        left = [join(context.left, tensor.name, source) for tensor in _tensors(rule.left)]
-        right = [join(context.right, tensor.name, target) for tensor in _tensors(rule.right)]
+        left = [join(context.left, tensor.name, source) for tensor in tensors_of(rule.left)]
+        right = [join(context.right, tensor.name, target) for tensor in tensors_of(rule.right)]
         self.program.failed_left += alternatives(left)
         self.program.failed_right += alternatives(right)
 
@@ -242,46 +237,6 @@ class _Flattener:
                 case _:
                     pass
         return sound
-
-    def _copies(
-        self, rule: rules.Rule, context: _Context
-    ) -> Iterator[tuple[tuple[int, ...], list[rules.Term], list[rules.Term]]]:
-        """The rule once for each member of its groups: which members, and both sides, names whole."""
-        left, right = _tensors(rule.left), _tensors(rule.right)
-        source, target = self.program.separators
-        names = [join(context.left, t.name, source) for t in left]
-        names += [join(context.right, t.name, target) for t in right]
-        try:
-            copies = list(islice(expand_groups(names), MAX_COPIES + 1))
-        except UnpairedGroups as error:
-            span = names[error.at].span or rule.span
-            help = "the k-th group of one name pairs with the k-th of every other"
-            if error.at < len(left) and any(first_group(name) is not None for name in names[len(left) :]):
-                help = "one tensor copied to several is said with commas: a -> x, y"
-            self._fault("MC201", str(error), span, help)
-            return
-        if len(copies) > MAX_COPIES:
-            self._fault("MC103", f"the groups of this rule make more than {MAX_COPIES:,} copies", rule.span)
-            return
-        self._same_labels_in_order(rule, names, len(left))
-        for numbers, copy in copies:
-            fresh = iter(copy)
-            yield numbers, _renamed(rule.left, fresh), _renamed(rule.right, fresh)
-
-    def _same_labels_in_order(self, rule: rules.Rule, names: list[Pattern], lefts: int) -> None:
-        """``{q,k} -> {k,q}`` is a silent swap, and hardly ever meant."""
-        for left in names[:lefts]:
-            for right in names[lefts:]:
-                ours, theirs = _label_lists(left.parts), _label_lists(right.parts)
-                for a, b in zip(ours, theirs, strict=False):
-                    if a != b and sorted(a) == sorted(b):
-                        self._fault(
-                            "MC203",
-                            f"the same labels in another order: {{{','.join(a)}}} and {{{','.join(b)}}}",
-                            right.span or rule.span,
-                            "members pair by position; for a real swap write one rule for each tensor",
-                        )
-                        return
 
     def _equation(
         self,
@@ -447,52 +402,3 @@ class _Flattener:
 
 def _shape(shape: Shape | None) -> Shape:
     return ANY_SHAPE if shape is None else shape
-
-
-def alternatives(names: Sequence[Pattern]) -> Iterator[Pattern]:
-    """Every name that the groups of a name stand for."""
-    for name in names:
-        for _, (copy,) in islice(expand_groups([name]), MAX_COPIES):
-            yield copy
-
-
-def _tensors(terms: Sequence[rules.Term]) -> list[rules.Tensor]:
-    out: list[rules.Tensor] = []
-    for term in terms:
-        match term:
-            case rules.Tensor():
-                out.append(term)
-            case rules.Bundle(members):
-                out.extend(members)
-            case _:
-                pass
-    return out
-
-
-def _renamed(terms: Sequence[rules.Term], names: Iterator[Pattern]) -> list[rules.Term]:
-    out: list[rules.Term] = []
-    for term in terms:
-        match term:
-            case rules.Tensor():
-                out.append(replace(term, name=next(names)))
-            case rules.Bundle(members):
-                out.append(replace(term, members=tuple(replace(m, name=next(names)) for m in members)))
-            case _:
-                out.append(term)
-    return out
-
-
-def _label_lists(parts: Sequence[Part]) -> list[list[str]]:
-    """The plain labels of every group and name axis, in order."""
-    lists: list[list[str]] = []
-    for part in parts:
-        match part:
-            case NameAxis(_, tuple() as labels):
-                lists.append(list(labels))
-            case Group(members):
-                texts = ["".join(p.text for p in m if isinstance(p, Text)) for m in members]
-                plain = all(isinstance(p, Text) for m in members for p in m)
-                lists.append(texts if plain else [])
-            case _:
-                pass
-    return lists

@@ -21,7 +21,8 @@ from mapcc.ir.patterns import EMPTY, Index, Pattern
 from mapcc.ir.printer import print_mapping
 from mapcc.ir.program import LetValue, Scope
 from mapcc.passes.check import Setting, bind
-from mapcc.passes.moves import normal_form, simplify_dims
+from mapcc.passes.moves import normal_form, same, simplify_dims
+from mapcc.passes.paths import PathIndex
 from mapcc.passes.reverse import Reverser
 from mapcc.passes.verdict import Kind, verdicts
 from mapcc.syntax.load import Loader
@@ -30,7 +31,7 @@ from mapcc.text import Source, Span
 
 # source name, target name, and where the elements lie
 Pair = tuple[str, str]
-Places = dict[Pair, tuple[tuple[int, int, tuple[tuple[int, int, int], ...]], ...]]
+Places = dict[Pair, tuple[Move, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,8 +194,6 @@ def _source_dtypes(bound: BoundMapping) -> dict[int, str]:
 
 def _counts(bound: BoundMapping) -> dict[Pattern, int]:
     """What ``count(P)`` was, where it was the same number for every instance."""
-    from mapcc.passes.paths import PathIndex
-
     index = PathIndex(bound.source.tensors, bound.program.separators[0])
     out: dict[Pattern, int] = {}
     for equation in bound.program.equations:
@@ -233,7 +232,7 @@ def _prove(text: str, path: Path, bound: BoundMapping, settings: Mapping[str, Se
             ]
         )
     forward, reverse = places(bound.instances, swap=False), places(backwards.instances, swap=True)
-    wrong = sorted({pair[0] for pair, where in reverse.items() if forward.get(pair) != where})
+    wrong = sorted({pair[0] for pair, where in reverse.items() if not same(forward.get(pair, ()), where)})
     if wrong:
         message = "the inverse, written as a mapping, moves elements elsewhere"
         raise MappingError([Diagnostic("MC701", message, names=tuple(fold(wrong)))])
@@ -253,7 +252,4 @@ def places(instances: Iterable[Instance], swap: bool) -> Places:
                 a, b, at, to = b, a, to, at
                 dims = simplify_dims((size, y, x) for size, x, y in dims)
             moves.setdefault((a, b), []).append(Move(0, at, 0, to, dims))
-    return {
-        pair: tuple((m.source_offset, m.target_offset, m.dims) for m in normal_form(found))
-        for pair, found in moves.items()
-    }
+    return {pair: normal_form(found) for pair, found in moves.items()}

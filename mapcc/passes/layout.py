@@ -10,7 +10,7 @@ from math import prod
 from mapcc.ir import rules
 from mapcc.ir.axes import REST, Shape, atoms, expand_rest, has_rest, named_rank, size
 from mapcc.ir.bound import Layout, Move
-from mapcc.ir.expr import Config, Count, Name, Unevaluable, Value
+from mapcc.ir.expr import Config, Count, Name, Unevaluable, Value, evaluate, leaves
 from mapcc.ir.notation import print_condition, print_name, print_shape
 from mapcc.ir.patterns import Pattern
 from mapcc.ir.program import Equation, Target, Unit
@@ -192,8 +192,6 @@ def _unevaluable(
     condition: rules.Compare, atoms_: frozenset[str], look: Lookup, state: Solving
 ) -> Problem | None:
     """A condition that will never have a value, whatever the sizes are."""
-    from mapcc.ir.expr import evaluate, leaves
-
     for operand in condition.operands:
         if any(isinstance(leaf, Name) and leaf.name in atoms_ for leaf in leaves(operand)):
             continue

@@ -8,7 +8,6 @@ numbers alone (256 experts of 61 layers) are walked once for all.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any
@@ -17,9 +16,9 @@ import regex
 
 from mapcc.diagnostics.model import Diagnostic
 from mapcc.errors import MappingError
+from mapcc.passes.regexes import INTEGER, expression_of
 from mapcc.passes.segments import Hole, Segment, Variant, is_deep
 
-INTEGER = "0|[1-9][0-9]{0,17}"
 REGEX_SECONDS = 0.05
 REGEX_BUDGET = 2.0
 
@@ -94,7 +93,7 @@ class Trie:
                 return node.integer
         if all(not isinstance(piece, str) or piece.isdigit() for piece in segment):
             self._is_open = False  # what it matches depends on the digits of a number
-        text = _expression(segment)
+        text = expression_of(segment)
         if text not in node.expressions:
             node.expressions[text] = (regex.compile(text), _Node())
         return node.expressions[text][1]
@@ -253,56 +252,3 @@ def _closed(text: OpenText, numbers: list[str]) -> str:
     if isinstance(text, tuple):
         return "\0".join([numbers[piece] if isinstance(piece, int) else piece for piece in text])
     return text
-
-
-MAX_REGEX = 512
-MAX_REPEATS = 1000
-_REPEAT = regex.compile(r"\{(\d*)(?:,(\d*))?\}")
-
-
-def regex_fault(expression: str) -> str:
-    """Why a regular expression is refused; "" if it is not.
-
-    Compiling has no time limit, so length and counted repeats are limited before.
-    """
-    if len(expression) > MAX_REGEX:
-        return f"longer than {MAX_REGEX} characters"
-    repeats = 1
-    for low, high in _REPEAT.findall(expression):
-        repeats *= max(1, int((high or low or "1")[:6]))
-    if repeats > MAX_REPEATS:
-        return f"its counted repeats multiply to more than {MAX_REPEATS}"
-    if expression.count("(") > 32:
-        return "more than 32 groups"
-    try:
-        compiled = regex.compile(expression)
-    except (regex.error, OverflowError, RecursionError, ValueError) as error:
-        return str(error)
-    if any(key.startswith("_") for key in compiled.groupindex):
-        return "names of groups do not begin with '_'"
-    return ""
-
-
-def _expression(segment: Segment) -> str:
-    out: list[str] = []
-    holes = 0
-    for piece in segment:
-        if isinstance(piece, str):
-            out.append(regex.escape(piece, special_only=True))
-            continue
-        if piece.regex is not None:
-            body = piece.regex
-        elif piece.variable.startswith("*"):
-            body = ".*"
-        else:
-            body = INTEGER
-        out.append(f"(?P<_{holes}>{body})")
-        holes += 1
-    return "".join(out)
-
-
-def matches(trie: Trie, names: Iterable[str]) -> Iterator[tuple[str, Leaf, list[str]]]:
-    """Every match of every name."""
-    for name in names:
-        for leaf, texts in trie.match(name):
-            yield name, leaf, texts

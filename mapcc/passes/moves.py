@@ -11,6 +11,8 @@ from mapcc.ir.program import Link
 
 Dims = tuple[tuple[int, int, int], ...]
 
+MAX_ELEMENTS = 1 << 20
+
 
 def simplify_dims(dims: Iterable[tuple[int, int, int]]) -> Dims:
     """Axes of size 1 away, outermost in the target first, and those that continue each other merged.
@@ -126,45 +128,40 @@ def _along_any_axis(a: Move, b: Move) -> Move | None:
     return None
 
 
-def joined_everywhere(moves: Iterable[Move]) -> tuple[Move, ...]:
-    """Boxes that lie side by side along any axis as one, so that equal sets of moves look equal.
+def same(ours: Sequence[Move], theirs: Sequence[Move]) -> bool:
+    """Whether two sets of moves of one pair of tensors, in normal form, take each element alike.
 
-    :func:`join_neighbours` looks along the target's outermost axis alone; which that is depends on
-    the direction that a mapping is read in.
+    An L can be cut into two boxes in two ways: then every element is looked at, if they are not
+    too many. False where that cannot be told.
     """
-    out, before = list(join_neighbours(moves)), 0
-    while len(out) != before:
-        before = len(out)
-        for axis in range(max((len(move.dims) for move in out), default=0)):
-            out = _joined_along(out, axis)
-    return tuple(sorted(out))
+    counts = [sum(move.numel for move in moves) for moves in (ours, theirs)]
+    if ours == theirs or counts[0] != counts[1] or counts[0] > MAX_ELEMENTS:
+        return ours == theirs
+    return _elements(ours) == _elements(theirs)
 
 
-def _joined_along(moves: Sequence[Move], axis: int) -> list[Move]:
-    rows: dict[object, list[Move]] = {}
-    for move in sorted(moves, key=lambda m: m.target_offset):
-        cut = (*move.dims[:axis], *move.dims[axis + 1 :])
-        strides = move.dims[axis][1:] if axis < len(move.dims) else (move.source_offset, move.target_offset)
-        row = rows.setdefault((move.source, move.target, len(move.dims), cut, strides), [])
-        joined = _joined(row[-1], move, axis) if row else None
-        if joined is None:
-            row.append(move)
-        else:
-            row[-1] = joined
-    return [move for row in rows.values() for move in row]
+def _elements(moves: Sequence[Move]) -> dict[int, int]:
+    """Where each element of the target comes from."""
+    out: dict[int, int] = {}
+    for move in moves:
+        places = [(move.source_offset, move.target_offset)]
+        for size, across, along in move.dims:
+            places = [(at + k * across, to + k * along) for at, to in places for k in range(size)]
+        out.update((to, at) for at, to in places)
+    return out
 
 
-def _joined(a: Move, b: Move, axis: int = 0) -> Move | None:
-    if a.source != b.source or a.target != b.target or axis >= min(len(a.dims), len(b.dims)):
+def _joined(a: Move, b: Move) -> Move | None:
+    if a.source != b.source or a.target != b.target or a.dims[1:] != b.dims[1:]:
         return None
-    if a.dims[:axis] != b.dims[:axis] or a.dims[axis + 1 :] != b.dims[axis + 1 :]:
+    if not a.dims or not b.dims:
         return None
-    (n, source, target), (m, *strides) = a.dims[axis], b.dims[axis]
+    (n, source, target), (m, *strides) = a.dims[0], b.dims[0]
     if strides != [source, target]:
         return None
     if b.source_offset != a.source_offset + n * source or b.target_offset != a.target_offset + n * target:
         return None
-    dims = simplify_dims((*a.dims[:axis], (n + m, source, target), *a.dims[axis + 1 :]))
+    dims = simplify_dims(((n + m, source, target), *a.dims[1:]))
     return Move(a.source, a.source_offset, a.target, a.target_offset, dims)
 
 

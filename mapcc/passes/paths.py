@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from mapcc.ir.patterns import Pattern, join
+from mapcc.passes.copies import alternatives
 from mapcc.passes.match import Trie
 from mapcc.passes.segments import variants
 
@@ -46,8 +47,6 @@ class PathIndex:
 
     def _scan(self, pattern: Pattern) -> list[dict[str, Value]]:
         if pattern not in self._scans:
-            from mapcc.passes.flatten import alternatives
-
             trie = Trie(self.separator)
             for copy in alternatives([pattern]):
                 for variant in variants(copy, self.separator):

@@ -84,41 +84,27 @@ class Reverser:
                 return [replace(statement, side=_OTHER[side])]
             case rules.Keep():
                 return [replace(statement, modifiers=self._modifiers(statement.modifiers))]
-            case rules.Drop(names, because, modifiers):
-                return [
-                    rules.External(
-                        names,
-                        because,
-                        self._modifiers(modifiers),
-                        span=statement.span,
-                        trivia=statement.trivia,
-                    )
-                ]
-            case rules.External(names, because, modifiers):
-                return [
-                    rules.Drop(
-                        names,
-                        because,
-                        self._modifiers(modifiers),
-                        span=statement.span,
-                        trivia=statement.trivia,
-                    )
-                ]
-            case rules.Create(names, _, _, _, modifiers):
-                because = "created by the forward mapping"
-                return [
-                    rules.Drop(
-                        names,
-                        because,
-                        self._modifiers(modifiers),
-                        span=statement.span,
-                        trivia=statement.trivia,
-                    )
-                ]
+            case rules.Drop(names, because, _):
+                return [self._listed(rules.External, names, because, statement)]
+            case rules.External(names, because, _):
+                return [self._listed(rules.Drop, names, because, statement)]
+            case rules.Create(names):
+                return [self._listed(rules.Drop, names, "created by the forward mapping", statement)]
             case rules.OutputDtype():
                 return self._output_dtype(statement)
             case rules.Use():
                 raise NoInverse("a used file is inverted with its own command", statement.span)
+
+    def _listed(
+        self,
+        kind: type[rules.Drop] | type[rules.External],
+        names: tuple[Pattern, ...],
+        because: str,
+        statement: rules.Drop | rules.External | rules.Create,
+    ) -> rules.Drop | rules.External:
+        """What one side leaves out, the other side has from elsewhere."""
+        modifiers = self._modifiers(statement.modifiers)
+        return kind(names, because, modifiers, span=statement.span, trivia=statement.trivia)
 
     def _output_dtype(self, statement: rules.OutputDtype) -> list[rules.Statement]:
         dtype = self.dtypes.get(0)

@@ -11,7 +11,7 @@ from mapcc.ir.expr import Count, Expr, leaves
 from mapcc.ir.notation import print_name
 from mapcc.ir.patterns import Deep, Index, NameAxis, Part, Pattern, Regex, Star, Text, walk
 from mapcc.ir.program import Listed, Program
-from mapcc.passes.match import regex_fault
+from mapcc.passes.regexes import regex_fault
 from mapcc.text import Span
 
 

@@ -42,7 +42,7 @@ class _Taker:
 class _Recipe:
     """How a taker's key and position are picked from a name's numbers and from constants.
 
-    ``key`` is None where they have to be solved for.
+    So is ``asked``, what the filters ask for. ``key`` is None where they have to be solved for.
     """
 
     taker: _Taker
@@ -50,6 +50,7 @@ class _Recipe:
     texts: list[OpenText]
     constants: list[int | str]
     key: tuple[int, ...] | None = None
+    asked: tuple[int, ...] = ()
     position: tuple[int, ...] = ()
 
 
@@ -119,9 +120,9 @@ def _candidates(binder: Binder, trie: Trie, name: str) -> list[tuple[_Taker, Key
         held: bool | None = None
         if recipe.key is not None:
             values = numbers + recipe.constants if recipe.constants else numbers
-            key = tuple([values[k] for k in recipe.key])
-            held = taker.resolver.held.get(tuple([key[k] for k in taker.asked]) if taker.asked else ())
+            held = taker.resolver.held.get(tuple([values[k] for k in recipe.asked]) if recipe.asked else ())
             if held:
+                key = tuple([values[k] for k in recipe.key])
                 position = tuple([values[k] for k in recipe.position]) if recipe.position else ()
                 out.append((taker, key, position))
                 continue
@@ -150,6 +151,7 @@ def _recipe(leaf: Leaf, texts: list[OpenText], numbers: int) -> _Recipe:
     if taker.direct is not None and places.keys() >= set(taker.direct):
         labels = {f"[{axis}": constant(k) for axis, k in leaf.variant.positions}
         recipe.key = tuple(places[variable] for variable in taker.direct)
+        recipe.asked = tuple(recipe.key[k] for k in taker.asked)
         recipe.position = tuple((places | labels)[f"[{axis}"] for axis in taker.axes)
     return recipe
 

@@ -173,7 +173,8 @@ AXES = {
     "rotary pairs to halves": (
         """
         let head_dim = 4
-        layers.{i}.attention.w{q,k}.weight : (h f 2) c -> model.layers.{i}.self_attn.{q,k}_proj.weight : (h 2 f) c
+        layers.{i}.attention.w{q,k}.weight : (h f 2) c
+            -> model.layers.{i}.self_attn.{q,k}_proj.weight : (h 2 f) c
             where f = head_dim // 2
         """,
         {f"layers.{i}.attention.w{w}.weight": (n, 3) for i in (0, 1) for w, n in (("q", 8), ("k", 4))},
@@ -238,10 +239,10 @@ AXES = {
         },
     ),
     "chunks dealt to two": (
-        "adaLN.{i}.1.* : (half n d) ... -> blocks.{i}.[n=norm1,norm2].linear.* : (half d) ...   where half = 2",
+        "adaLN.{i}.1.* : (half n d) ... -> b.{i}.[n=norm1,norm2].linear.* : (half d) ...   where half = 2",
         {"adaLN.3.1.weight": (12, 2), "adaLN.3.1.bias": (12,)},
         lambda s: {
-            f"blocks.3.norm{n + 1}.linear.{leaf}": np.concatenate(
+            f"b.3.norm{n + 1}.linear.{leaf}": np.concatenate(
                 [np.split(s[f"adaLN.3.1.{leaf}"], 4)[k] for k in (n, n + 2)]
             )
             for leaf in ("weight", "bias")
@@ -479,6 +480,7 @@ ERRORS = [
     ("a part of a segment", "MC402", "keep b\nnorm -> n", {"b": (1,), "norm_out": (1,)}),
     ("one star, two segments", "MC402", "keep b\nx.* -> y.*", {"b": (1,), "x.a.b": (1,)}),
     ("leading zeros", "MC402", "keep b\nx.{i} -> y.{i}", {"b": (1,), "x.01": (1,)}),
+    ("layers that end in one", "MC206", "a.{i} -> b", {"a.0": (1,), "a.1": (1,)}),
     ("nothing matches", "MC405", "a -> b\nc -> d", {"a": (1,)}),
     ("nothing matches one copy", "MC405", "x.{a,b} -> y.{a,b}", {"x.a": (1,)}),
     ("two rules take it", "MC403", "a.* -> b.*\na.x -> c", {"a.x": (1,), "a.y": (1,)}),

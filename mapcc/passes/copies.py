@@ -1,0 +1,121 @@
+"""The parallel copies of a rule: one for each member of its groups."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import islice
+
+from mapcc.diagnostics.model import Diagnostic, Diagnostics
+from mapcc.ir import rules
+from mapcc.ir.patterns import (
+    Group,
+    NameAxis,
+    Part,
+    Pattern,
+    Text,
+    UnpairedGroups,
+    expand_groups,
+    first_group,
+    join,
+)
+from mapcc.text import Span
+
+MAX_COPIES = 20_000
+
+# Which members of the groups it takes, and the terms of both sides with their whole names.
+Copy = tuple[tuple[int, ...], list[rules.Term], list[rules.Term]]
+
+
+def copies_of(
+    rule: rules.Rule, prefixes: tuple[Pattern, Pattern], separators: tuple[str, str], found: Diagnostics
+) -> list[Copy]:
+    """The copies of a rule under its block's prefixes; none, with a diagnostic, if groups do not pair."""
+    left, right = tensors_of(rule.left), tensors_of(rule.right)
+    names = [join(prefixes[0], tensor.name, separators[0]) for tensor in left]
+    names += [join(prefixes[1], tensor.name, separators[1]) for tensor in right]
+    try:
+        copies = list(islice(expand_groups(names), MAX_COPIES + 1))
+    except UnpairedGroups as error:
+        found.add(_unpaired(error, names, len(left), rule))
+        return []
+    if len(copies) > MAX_COPIES:
+        message = f"the groups of this rule make more than {MAX_COPIES:,} copies"
+        found.add(Diagnostic("MC103", message, rule.span))
+        return []
+    _same_labels_in_order(names[: len(left)], names[len(left) :], rule.span, found)
+    out: list[Copy] = []
+    for numbers, copy in copies:
+        fresh = iter(copy)
+        out.append((numbers, _renamed(rule.left, fresh), _renamed(rule.right, fresh)))
+    return out
+
+
+def _unpaired(error: UnpairedGroups, names: Sequence[Pattern], lefts: int, rule: rules.Rule) -> Diagnostic:
+    help = "the k-th group of one name pairs with the k-th of every other"
+    if error.at < lefts and any(first_group(name) is not None for name in names[lefts:]):
+        help = "one tensor copied to several is said with commas: a -> x, y"
+    return Diagnostic("MC201", str(error), names[error.at].span or rule.span, help=help)
+
+
+def _same_labels_in_order(
+    left: Sequence[Pattern], right: Sequence[Pattern], span: Span | None, found: Diagnostics
+) -> None:
+    """``{q,k} -> {k,q}`` is a silent swap, and hardly ever meant."""
+    pairs = ((ours, theirs) for ours in left for theirs in right)
+    for ours, theirs in pairs:
+        for a, b in zip(_label_lists(ours.parts), _label_lists(theirs.parts), strict=False):
+            if a != b and sorted(a) == sorted(b):
+                message = f"the same labels in another order: {{{','.join(a)}}} and {{{','.join(b)}}}"
+                help = "members pair by position; for a real swap write one rule for each tensor"
+                found.add(Diagnostic("MC203", message, theirs.span or span, help=help))
+                return
+
+
+def alternatives(names: Sequence[Pattern]) -> Iterator[Pattern]:
+    """Every name that the groups of a name stand for."""
+    for name in names:
+        for _, (copy,) in islice(expand_groups([name]), MAX_COPIES):
+            yield copy
+
+
+def tensors_of(terms: Sequence[rules.Term]) -> list[rules.Tensor]:
+    out: list[rules.Tensor] = []
+    for term in terms:
+        match term:
+            case rules.Tensor():
+                out.append(term)
+            case rules.Bundle(members):
+                out.extend(members)
+            case _:
+                pass
+    return out
+
+
+def _renamed(terms: Sequence[rules.Term], names: Iterator[Pattern]) -> list[rules.Term]:
+    out: list[rules.Term] = []
+    for term in terms:
+        match term:
+            case rules.Tensor():
+                out.append(replace(term, name=next(names)))
+            case rules.Bundle(members):
+                out.append(replace(term, members=tuple(replace(m, name=next(names)) for m in members)))
+            case _:
+                out.append(term)
+    return out
+
+
+def _label_lists(parts: Sequence[Part]) -> list[list[str]]:
+    """The plain labels of every group and name axis, in order."""
+    lists: list[list[str]] = []
+    for part in parts:
+        match part:
+            case NameAxis(_, tuple() as labels):
+                lists.append(list(labels))
+            case Group(members):
+                texts = ["".join(p.text for p in m if isinstance(p, Text)) for m in members]
+                plain = all(isinstance(p, Text) for m in members for p in m)
+                lists.append(texts if plain else [])
+            case _:
+                pass
+    return lists

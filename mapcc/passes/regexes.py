@@ -1,0 +1,55 @@
+"""Regular expressions: those that a segment with holes becomes, and those that a mapping may have."""
+
+from __future__ import annotations
+
+import regex
+
+from mapcc.passes.segments import Segment
+
+INTEGER = "0|[1-9][0-9]{0,17}"
+
+MAX_REGEX = 512
+MAX_REPEATS = 1000
+_REPEAT = regex.compile(r"\{(\d*)(?:,(\d*))?\}")
+
+
+def regex_fault(expression: str) -> str:
+    """Why a regular expression is refused; "" if it is not.
+
+    Compiling has no time limit, so length and counted repeats are limited before.
+    """
+    if len(expression) > MAX_REGEX:
+        return f"longer than {MAX_REGEX} characters"
+    repeats = 1
+    for low, high in _REPEAT.findall(expression):
+        repeats *= max(1, int((high or low or "1")[:6]))
+    if repeats > MAX_REPEATS:
+        return f"its counted repeats multiply to more than {MAX_REPEATS}"
+    if expression.count("(") > 32:
+        return "more than 32 groups"
+    try:
+        compiled = regex.compile(expression)
+    except (regex.error, OverflowError, RecursionError, ValueError) as error:
+        return str(error)
+    if any(key.startswith("_") for key in compiled.groupindex):
+        return "names of groups do not begin with '_'"
+    return ""
+
+
+def expression_of(segment: Segment) -> str:
+    """What a segment with holes matches; the k-th hole is the group ``_k``."""
+    out: list[str] = []
+    holes = 0
+    for piece in segment:
+        if isinstance(piece, str):
+            out.append(regex.escape(piece, special_only=True))
+            continue
+        if piece.regex is not None:
+            body = piece.regex
+        elif piece.variable.startswith("*"):
+            body = ".*"
+        else:
+            body = INTEGER
+        out.append(f"(?P<_{holes}>{body})")
+        holes += 1
+    return "".join(out)
