@@ -19,7 +19,7 @@ from mapcc.passes.elements import check_elements
 from mapcc.passes.indices import domain_conditions
 from mapcc.passes.match import Trie
 from mapcc.passes.resolve import Values
-from mapcc.passes.segments import variants
+from mapcc.passes.segments import name_axes, variants
 from mapcc.passes.take import excuses
 from mapcc.passes.types import infer_dtypes
 from mapcc.tensors.spec import TensorSpec
@@ -343,7 +343,9 @@ def _compare(binder: Binder, instance: Instance, number: int, spec: TensorSpec) 
             f"the rule gives {list(shape)}, the target has {list(spec.shape)}",
             span,
             spec.name,
-            help=_copies_hint(instance, shape, spec.shape) or _shape_hint(shape, spec.shape),
+            help=_copies_hint(instance, shape, spec.shape)
+            or _pieces_hint(instance, number, shape, spec.shape)
+            or _shape_hint(shape, spec.shape),
         )
     dtype = instance.dtypes[number] if instance.dtypes else None
     if dtype is not None and spec.dtype is not None and dtype != spec.dtype:
@@ -365,6 +367,18 @@ def _copies_hint(instance: Instance, ours: Shape, theirs: Shape) -> str:
         return ""
     return (
         f"these are {sizes[axis]} copies; to split, give {axis} a place: ... : ({axis} d) ... -> ... : d ..."
+    )
+
+
+def _pieces_hint(instance: Instance, number: int, ours: Shape, theirs: Shape) -> str:
+    """``qkv : (t d) c -> [t=q,k,v] : d c`` are equal thirds, where keys may have fewer heads."""
+    name = instance.equation.targets[_term(instance, number)].name
+    is_piece = name is not None and any(axis.labels is not None for axis in name_axes(name))
+    differing = sum(a != b for a, b in zip(ours, theirs, strict=False))
+    if not is_piece or len(ours) != len(theirs) or differing != 1:
+        return ""
+    return (
+        "pieces of unequal size are a sum, each with a name: qkv : (q + k + v) c -> q : q c, k : k c, v : v c"
     )
 
 

@@ -11,6 +11,9 @@ INTEGER = "0|[1-9][0-9]{0,17}"
 MAX_REGEX = 512
 MAX_REPEATS = 1000
 _REPEAT = regex.compile(r"\{(\d*)(?:,(\d*))?\}")
+# An escape, a set of characters, a group with a mark, a brace; whatever else stands for itself.
+_TOKEN = regex.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|\([?*]|\{[^{}]*\}?")
+_GROUP = regex.compile(r"\(\?(?:[:=!>#]|<[=!]|P?<[A-Za-z]\w*>|[aimsux]*-?[imsx]*:)")
 
 
 def regex_fault(expression: str) -> str:
@@ -27,12 +30,27 @@ def regex_fault(expression: str) -> str:
         return f"its counted repeats multiply to more than {MAX_REPEATS}"
     if expression.count("(") > 32:
         return "more than 32 groups"
+    if foreign := _foreign(expression):
+        return foreign
     try:
         compiled = regex.compile(expression)
     except (regex.error, OverflowError, RecursionError, ValueError) as error:
         return str(error)
     if any(key.startswith("_") for key in compiled.groupindex):
         return "names of groups do not begin with '_'"
+    return ""
+
+
+def _foreign(expression: str) -> str:
+    """What would mean something else as a part of a whole segment, or is not of Python's re."""
+    for token in _TOKEN.finditer(expression):
+        text = token.group()
+        if regex.match(r"\\[1-9g]", text):
+            return f"no references to groups: {text}"
+        if text in ("(?", "(*") and not _GROUP.match(expression, token.start()):
+            return f"no flags, conditions or references: {expression[token.start() : token.end() + 2]}"
+        if text.startswith("{") and not _REPEAT.fullmatch(text):
+            return f"a brace counts repeats, as in {{2,3}}: {text}"
     return ""
 
 

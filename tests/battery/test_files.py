@@ -119,8 +119,16 @@ DEFECTS = {
         FUSED,
         META,
         (
-            ("MC408", "m.mapcc:1:41", ("the rule gives [2048, 4096], the target has [4096, 4096]",)),
-            ("MC408", "m.mapcc:1:41", ("the rule gives [2048, 4096], the target has [1024, 4096]",)),
+            (
+                "MC408",
+                "m.mapcc:1:41",
+                ("the rule gives [2048, 4096], the target has [4096, 4096]", "(q + k + v)"),
+            ),
+            (
+                "MC408",
+                "m.mapcc:1:41",
+                ("the rule gives [2048, 4096], the target has [1024, 4096]", "(q + k + v)"),
+            ),
         ),
     ),
     "D9 names swapped by mistake": Defect(

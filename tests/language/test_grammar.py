@@ -1,0 +1,237 @@
+"""The grammar: no conflict is settled in silence, and no input keeps a terminal busy."""
+
+from __future__ import annotations
+
+import io
+import logging
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+
+import pytest
+from lark import Lark, logger
+from lark.lexer import PatternRE
+
+from mapcc import resources
+from mapcc.api import check, parse
+from mapcc.diagnostics.model import Diagnostics
+from mapcc.errors import MappingError
+from mapcc.ir.notation import KEYWORDS
+from mapcc.syntax import parser
+from mapcc.tensors.dtypes import DTYPES
+from mapcc.tensors.spec import Manifest, TensorSpec
+
+STARTS = [("mapping",), parser._FRAGMENTS]
+
+
+@pytest.fixture
+def log() -> Iterator[io.StringIO]:
+    stream = io.StringIO()
+    handler, level = logging.StreamHandler(stream), logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.DEBUG)
+    yield stream
+    logger.removeHandler(handler)
+    logger.setLevel(level)
+
+
+def built(starts: tuple[str, ...], grammar: str = "") -> Lark:
+    return Lark(
+        grammar or resources.grammar(), parser="lalr", lexer="contextual", start=list(starts), debug=True
+    )
+
+
+@pytest.mark.parametrize("starts", STARTS, ids=["file", "fragments"])
+def test_there_is_no_conflict(starts: tuple[str, ...], log: io.StringIO) -> None:
+    built(starts)
+    assert "onflict" not in log.getvalue()
+
+
+def test_a_conflict_would_be_seen(log: io.StringIO) -> None:
+    built(("mapping",), 'mapping: x | x mapping "b" | x "b"\nx: "a" | x "b"')
+    assert "onflict" in log.getvalue()
+
+
+def terminals() -> dict[str, str]:
+    return {
+        terminal.name: terminal.pattern.value
+        for terminal in built(("mapping",)).terminals
+        if isinstance(terminal.pattern, PatternRE)
+    }
+
+
+LONG = 20_000
+UNITS = [" ", "\n", "\n#", "\n #x", "\t", "a", "-", "->", "0", "0.", "1e", ".", '"', '"\\', "\\", "/", "\\/"]
+UNITS += [
+    "{",
+    "}",
+    "{a",
+    "{a:",
+    "{a:/",
+    "{ ",
+    "{,",
+    "[",
+    "=",
+    "<",
+    "source.config",
+    ".a",
+    "optional",
+    "where ",
+]
+
+
+@pytest.mark.parametrize("name", sorted(terminals()))
+def test_no_terminal_is_slow(name: str) -> None:
+    """Each on long runs of what it is made of, that end in something else: linear or nearly so."""
+    pattern = re.compile(terminals()[name])
+    starts = ["", "{", '"', "/", "source.config", "\n", "0.", "optional"]
+    for text in (
+        start + unit * (LONG // len(unit)) + end for start in starts for unit in UNITS for end in "\x00}"
+    ):
+        began = time.perf_counter()
+        for at in (0, 1, LONG // 2):
+            pattern.match(text, at)
+        assert time.perf_counter() - began < 0.25, (name, text[:20])
+
+
+@pytest.mark.parametrize(
+    "unit", [*UNITS, "a -> b\n", "{a,", "a.{i} -> ", "| x ", "(", ") ", "let x = 1\n", "}\n", "# a\n"]
+)
+def test_a_long_file_is_parsed_in_a_moment(unit: str) -> None:
+    text = unit * (60_000 // len(unit))
+    began = time.perf_counter()
+    with suppress(MappingError):
+        parse(text)
+    assert time.perf_counter() - began < 15
+
+
+def test_the_printer_knows_the_keywords() -> None:
+    """A terminal for a whole word, with something before or behind it, is a keyword of the printer's."""
+    words = {
+        word
+        for pattern in terminals().values()
+        for word in re.findall(r"[a-z]{2,}", re.sub(r"\(\?[<!=]+[^)]*\)", "", pattern))
+    }
+    assert words - {"config"} == KEYWORDS
+
+
+# Patterns known to hang a backtracking matcher, each with a text that does it.
+EVIL = [
+    (r"(a+)+", "a"), (r"(a*)*", "a"), (r"(a|a)*", "a"), (r"(a|aa)+", "a"), (r"(a|a?)+", "a"),
+    (r"(.*)*b", "a"), (r"(.*a){12}", "a"), (r"(a+)*b", "a"), (r"([a-z]+)*b", "a"), (r"(\w+\s?)*", "a"),
+    (r"(x+x+)+y", "x"), (r"(a+a+)+b", "a"), (r"((a+)+)+b", "a"), (r"(a*a*)*b", "a"), (r"(.+)+b", "a"),
+    (r"a*a*a*a*a*a*b", "a"), (r"(\d+)*x", "1"), (r"(\d|\d\d)+x", "1"), (r"([0-9]+,?)+x", "1"),
+    (r"(0|1|0*|1*)+x", "0"), (r"([a-zA-Z0-9])+([a-zA-Z0-9]+)*b", "a"), (r"([a-zA-Z0-9]+)+@b", "a"),
+    (r"(\w|_)+x", "_"), (r"(_?a?)+b", "_"), (r"(a|b|ab)*c", "ab"), (r"(ab|a|b|ba)+c", "ab"),
+    (r"(?:a+){10,}b", "a"), (r"(a{1,9}){1,9}b", "a"), (r"(?=(a+))\1+b", "a"), (r"(a+)\1+b", "a"),
+    (r"(a+)+\1b", "a"), (r"(?:(?:a|b)+)*c", "ab"), (r"(\s*a\s*)+b", "a"), (r"(.?){30}.{30}x", "a"),
+    (r"(a?){25}a{25}b", "a"), (r"(?i:(a|A)+)b", "aA"), (r"(?>a|ab)*(a+)+c", "ab"), (r"(?:a|(?:a|a))+b", "a"),
+    (r"(([a-z])+.)+[A-Z]([a-z])+", "a"), (r"(?<=(a+))(a+)+b", "a"), (r"(a(a(a(a)*)*)*)*b", "a"),
+    (r"((((a{30}){30}){30}){30})", "a"), ("(" * 20 + "a*" + ")*" * 20 + "b", "a"), ("(a?)" * 60 + "b", "a"),
+]  # fmt: skip
+
+SCRIPT = """
+import resource, sys
+resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30))
+from tests.language.test_grammar import EVIL, hold
+print(hold(*EVIL[int(sys.argv[1])]))
+"""
+
+
+def hold(expression: str, unit: str) -> str:
+    """The codes of a check of names that the expression has to work on."""
+    names = ["plain", *(f"m.{unit * (n // len(unit))}!" for n in (30, 60, 2000))]
+    tensors = {name: TensorSpec(name, DTYPES["F32"], (1,)) for name in names}
+    source = Manifest(tensors, (), "made up", None, {})
+    mapping = parse(f"keep plain\nm.{{x:/{expression}/}} -> n.{{x}}   optional\ndefault {{\n    ** -> **\n}}")
+    return " ".join(sorted({d.code for d in check(mapping, source).diagnostics}))
+
+
+def test_there_are_enough_evil_patterns() -> None:
+    assert len({expression for expression, _ in EVIL}) >= 40
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", range(len(EVIL)), ids=[expression[:30] for expression, _ in EVIL])
+def test_an_evil_pattern_ends_in_little_time_and_memory(number: int) -> None:
+    began = time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, str(number)], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert set(done.stdout.split()) <= {"MC106", "MC412"}
+    assert time.perf_counter() - began < 2.5
+
+
+def test_many_names_share_one_budget() -> None:
+    """A pattern slow on each of a thousand names stops long before a thousand times its limit."""
+    names = [f"m.{'a' * 28}{k}!" for k in range(1000)]
+    tensors = {name: TensorSpec(name, DTYPES["F32"], (1,)) for name in names}
+    began = time.perf_counter()
+    checked = check(parse("m.{x:/(a|aa)+[0-9]+b?/} -> n.{x}"), Manifest(tensors, (), "made up", None, {}))
+    assert time.perf_counter() - began < 5
+    assert checked.diagnostics
+
+
+@pytest.mark.parametrize(
+    "expression",
+    ["(", "a{2,1}", "[", "(?P<_0>a)", "a" * 513, "(a{100}){100}", "(?R)", "\\", "(?<n>a)(?<n>b)"],
+)
+def test_an_expression_is_refused_or_harmless(expression: str) -> None:
+    found = Diagnostics()
+    try:
+        mapping = parse(f"{{x:/{expression}/}} -> n.{{x}}")
+    except MappingError as error:
+        found.extend(error.diagnostics)
+    else:
+        tensors = {"a": TensorSpec("a", DTYPES["F32"], (1,))}
+        found.extend(check(mapping, Manifest(tensors, (), "made up", None, {})).diagnostics)
+    assert {d.code for d in found} <= {"MC101", "MC106", "MC402", "MC405", "MC412"}
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        r"(a)\1",
+        "(?i)a",
+        "(?P<n>a)(?P=n)",
+        "(?R)",
+        "(?1)",
+        "(?(1)a|b)",
+        "(a){e<=1}",
+        "(*SKIP)a",
+        "(?x) a # b",
+        "(?V1)a",
+    ],
+)
+def test_an_expression_says_nothing_of_what_stands_around_it(expression: str) -> None:
+    """It becomes a part of the segment's own: group numbers and flags would reach beyond it."""
+    tensors = {"a": TensorSpec("a", DTYPES["F32"], (1,))}
+    checked = check(parse(f"A{{x:/{expression}/}} -> n.{{x}}"), Manifest(tensors, (), "made up", None, {}))
+    assert "MC106" in {d.code for d in checked.diagnostics}
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        r"[{(?\]]+",
+        "(?:a|b)",
+        "(?=a).",
+        "(?i:a)",
+        "(?P<n>a)",
+        "(?<!b)a",
+        r"\(\?",
+        "a{1,2}",
+        "a{1}",
+        "[^]]",
+        "(?>a)",
+    ],
+)
+def test_what_an_expression_may_have(expression: str) -> None:
+    name = "(?" if expression == r"\(\?" else "a"
+    tensors = {name: TensorSpec(name, DTYPES["F32"], (1,))}
+    checked = check(parse(f"{{x:/{expression}/}} -> n.{{x}}"), Manifest(tensors, (), "made up", None, {}))
+    assert {d.code for d in checked.diagnostics} <= ({"MC402", "MC405"} if "{(" in expression else set())
