@@ -15,7 +15,9 @@ from mapcc.ir import rules
 from mapcc.text import Source, Span
 
 # Texts and regular expressions first, so that a '#' or a bracket in them is no comment and no bracket.
-OPAQUE = re.compile(r'"(?:[^"\\\n]|\\.)*"|\{\s*\w+\s*:\s*/(?:[^/\\\n]|\\.)+/\s*\}|(?P<comment>#[^\n]*)')
+# A text that is not closed goes to the end of its line: searched for again at each quote, it would
+# take a time that grows with the square of the line.
+OPAQUE = re.compile(r'"(?:[^"\\\n]|\\.)*"?|\{\s*\w+\s*:\s*/(?:[^/\\\n]|\\.)+/\s*\}|(?P<comment>#[^\n]*)')
 _BRACES = re.compile(OPAQUE.pattern + r"|(?P<brace>[{}])")
 _IN_YAML = re.compile(r"(?:^|(?<=[ \t]))#(?=(?P<rest>[^\r\x85\u2028\u2029]*))")
 

@@ -51,7 +51,7 @@ def test_there_is_no_conflict(starts: tuple[str, ...], log: io.StringIO) -> None
 
 
 def test_a_conflict_would_be_seen(log: io.StringIO) -> None:
-    built(("mapping",), 'mapping: x | x mapping "b" | x "b"\nx: "a" | x "b"')
+    built(("mapping",), 'mapping: mapping "+" mapping | "a"')
     assert "onflict" in log.getvalue()
 
 
