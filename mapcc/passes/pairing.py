@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from mapcc.ir import rules
 from mapcc.ir.notation import print_name
 from mapcc.ir.patterns import Deep, Star
 from mapcc.passes.faults import Faults
@@ -36,6 +37,9 @@ def wildcards_pair_up(faults: Faults) -> None:
 
 
 def name_axes_pair_up(faults: Faults) -> None:
+    if isinstance(faults.equation.statement, rules.Create):
+        _no_name_axes(faults)
+        return
     labels: dict[str, tuple[str, ...] | None] = {}
     for name in left_names(faults.equation) + right_names(faults.equation):
         seen: set[str] = set()
@@ -58,3 +62,12 @@ def name_axes_pair_up(faults: Faults) -> None:
                     name.span,
                     "labels pair by position; for a real swap write one rule for each tensor",
                 )
+
+
+def _no_name_axes(faults: Faults) -> None:
+    """What is created is created tensor by tensor: there is no other side for an axis to stand on."""
+    for name in right_names(faults.equation):
+        for axis in name_axes(name):
+            instead = "{" + (axis.atom if axis.labels is None else ",".join(axis.labels)) + "}"
+            message = f"the axis [{axis.atom}] has no other side: 'create' gives each tensor by itself"
+            faults.add("MC207", message, name.span, f"write {instead}")

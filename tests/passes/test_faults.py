@@ -125,3 +125,15 @@ def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "m.mapcc")
     (found,) = api.check(tmp_path / "m.mapcc", *written(tmp_path, {})).diagnostics
     assert found.code == "MC001"
+
+
+@pytest.mark.parametrize(("name", "instead"), [("a.[t=q,k].w", "{q,k}"), ("a.[e].w", "{e}")])
+def test_a_name_axis_in_create_has_no_other_side(name: str, instead: str, tmp_path: Path) -> None:
+    (tmp_path / "m.mapcc").write_text(f'drop x because "not needed"\ncreate {name} : 2 = 0\n', "utf-8")
+    (tmp_path / "s.json").write_text('{"x": [2]}', "utf-8")
+    (tmp_path / "t.json").write_text('{"a.q.w": [2], "a.k.w": [2]}', "utf-8")
+    for target in (None, tmp_path / "t.json"):
+        first, *_ = api.check(tmp_path / "m.mapcc", tmp_path / "s.json", target).diagnostics
+        assert (first.code, first.help) == ("MC207", f"write {instead}")
+        assert first.span is not None
+        assert (first.span.line, first.span.column) == (2, 8)
