@@ -11,7 +11,7 @@ VENV  := .venv
 BIN   := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help demo test fast lint bench wheel clean
+.PHONY: help demo test fast lint bench bench-peers wheel clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[.a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,8 +40,14 @@ lint: $(READY) ## ruff and mypy
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(READY) ## the benchmarks, one after the other
-	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script; done
+bench: $(READY) ## the benchmarks, half an hour and more; e.g. ARGS='--only rename --peers'
+	$(BIN)/python -m benchmarks $(ARGS)
+
+# What mapcc is compared with, in an environment of its own: transformers, mergekit.
+PEERS := .cache/bench-peers
+bench-peers: benchmarks/peers/requirements.txt constraints.txt
+	$(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip install --quiet -c constraints.txt -r benchmarks/peers/requirements.txt
 
 wheel: $(READY) ## dist/: the source archive, and the wheel built from it
 	$(BIN)/python -m build --no-isolation

@@ -1,25 +1,14 @@
-"""How long ``mapcc check`` takes on a model of 92,000 tensors, and on what.
+"""The key sets of a model of 92,000 tensors, for row 10 and for the tests.
 
-Makes DeepSeek-V3's key set (61 layers, 256 routed experts, a scale beside each FP8 weight, the
-multi-token-prediction layer: 91,991 names, as in its index on the hub), checks it against the key
-set of DeepSeek's own inference code, and against stacked experts as in transformers 5.
-
-    python benchmarks/check_92k.py [--runs 5] [--keep FOLDER]
+DeepSeek-V3's (61 layers, 256 routed experts, a scale beside each FP8 weight, the multi-token-prediction
+layer: 91,991 names, as in its index on the hub), that of DeepSeek's own inference code, and stacked
+experts as in transformers 5.
 """
 
 from __future__ import annotations
 
-import argparse
-import gc
-import json
-import os
-import subprocess
-import sys
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from time import perf_counter
-from typing import TypeVar
 
 ROOT = Path(__file__).resolve().parents[1]
 MAPPING = ROOT / "mappings" / "moe" / "deepseek_v3_to_original.mapcc"
@@ -45,13 +34,9 @@ drop model.layers.{i}.** because "multi-token prediction" where i >= layers
 
 Keys = dict[str, dict[str, object]]
 Weights = Iterator[tuple[str, tuple[int, ...]]]
-Result = TypeVar("Result")
 
 HIDDEN, DENSE_WIDTH, EXPERT_WIDTH, VOCABULARY, BLOCK = 7168, 18432, 2048, 129280, 128
 Q_RANK, KV_RANK, HEADS, NOPE, ROPE, VALUE = 1536, 512, 128, 128, 64, 128
-
-
-# --- the key sets
 
 
 def source_keys(layers: int = 61, dense: int = 3, experts: int = 256) -> Keys:
@@ -171,116 +156,3 @@ def stacked_keys(source: Keys, layers: int = 61, experts: int = 256) -> Keys:
             shape = (experts, 2 * rows if fused else rows, columns)  # type: ignore[has-type]
             _plain(out, f"{head}.mlp.experts.{stacked}", shape, str(spec["dtype"]))
     return out
-
-
-# --- the clock
-
-
-def timed(work: Callable[[], Result]) -> tuple[float, Result]:
-    started = perf_counter()
-    result = work()
-    return perf_counter() - started, result
-
-
-def process(command: list[str], runs: int) -> float:
-    """The best time of a whole process; its modules are compiled, as those of an installation are."""
-    environment = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
-    environment["PYTHONPYCACHEPREFIX"] = str(Path(tempfile.gettempdir()) / "mapcc-bench")
-
-    def once() -> None:
-        subprocess.run([sys.executable, *command], check=True, capture_output=True, cwd=ROOT, env=environment)
-
-    once()
-
-    return min(timed(once)[0] for _ in range(runs))
-
-
-def stages(mapping: Path, source: Path, target: Path) -> dict[str, float]:
-    """The parts of one check, in this process."""
-    from mapcc.diagnostics.model import Diagnostics
-    from mapcc.passes.analyse import analyse
-    from mapcc.passes.binder import Binder
-    from mapcc.passes.coverage import cover
-    from mapcc.passes.flatten import flatten
-    from mapcc.passes.instances import make_instances
-    from mapcc.passes.take import match_sources
-    from mapcc.passes.verdict import check_bijections
-    from mapcc.syntax.load import Loader
-    from mapcc.tensors.keysets import open_keyset
-
-    found = Diagnostics()
-    loader = Loader(found)
-    spent: dict[str, float] = {}
-    gc.disable()
-    spent["read both key sets"], (ours, theirs) = timed(
-        lambda: (open_keyset(str(source)), open_keyset(str(target)))
-    )
-    spent["parse the mapping"], parsed = timed(lambda: loader.load(mapping))
-    assert parsed is not None
-    spent["flatten, analyse"], program = timed(lambda: flatten(parsed, mapping, {}, {}, found, loader))
-    spent["flatten, analyse"] += timed(lambda: analyse(program, found))[0]
-    binder = Binder(program, ours, theirs, found)
-    spent["match names"], _ = timed(lambda: match_sources(binder))
-    spent["make instances"], _ = timed(lambda: make_instances(binder))
-    spent["coverage and types"], _ = timed(lambda: cover(binder))
-    spent["bijections"], _ = timed(lambda: check_bijections(binder.bound, found))
-    gc.enable()
-    assert not found.errors, [d.message for d in found]
-    return spent
-
-
-def report(title: str, mapping: Path, source: Path, target: Path, runs: int) -> None:
-    whole = process(["-m", "mapcc", "check", str(mapping), "-s", str(source), "-t", str(target)], runs)
-    plain = process(["-c", "pass"], runs)
-    script = "import json, sys; [json.load(open(path)) for path in sys.argv[1:]]"
-    reading = process(["-c", script, str(source), str(target)], runs)
-    print(f"\n{title}")
-    print(f"  mapcc check, whole process           {whole:6.2f} s")
-    print(f"  python -c pass                       {plain:6.2f} s   mapcc is {whole / plain:.0f} times that")
-    print(
-        f"  json.load of the same two files      {reading:6.2f} s   mapcc is {whole / reading:.1f} times that"
-    )
-    best: dict[str, float] = {}
-    for _ in range(runs):
-        for name, seconds in stages(mapping, source, target).items():
-            best[name] = min(seconds, best.get(name, seconds))
-    best["start, imports, grammar, print, exit"] = max(0.0, whole - sum(best.values()))
-    for name, seconds in best.items():
-        print(f"    {name:36} {seconds:5.2f} s  {seconds / whole:4.0%}")
-
-
-def small(runs: int) -> None:
-    keys = ROOT / "mappings" / "llama" / "keys"
-    mapping = ROOT / "mappings" / "llama" / "llama3_meta_to_hf.mapcc"
-    sides = [str(keys / f"llama3_meta_to_hf.{side}.json") for side in ("source", "target")]
-    whole = process(["-m", "mapcc", "check", str(mapping), "-s", sides[0], "-t", sides[1]], runs)
-    print("\nLlama 3 8B, 291 -> 291 tensors")
-    print(f"  mapcc check, whole process           {whole:6.2f} s")
-
-
-def main() -> None:
-    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    options.add_argument("--runs", type=int, default=5)
-    options.add_argument("--keep", type=Path, help="write the key sets here, and leave them")
-    given = options.parse_args()
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = given.keep or Path(temporary)
-        folder.mkdir(parents=True, exist_ok=True)
-        source = source_keys()
-        sides = {"source": source, "original": original_keys(source), "stacked": stacked_keys(source)}
-        paths = {side: folder / f"deepseek_v3.{side}.json" for side in sides}
-        for side, keys in sides.items():
-            paths[side].write_text(json.dumps(keys), encoding="utf-8")
-        stacked = folder / "deepseek_v3_stacked.mapcc"
-        stacked.write_text(STACKED, encoding="utf-8")
-        print(f"Python {sys.version.split()[0]}, best of {given.runs}")
-        counted = {side: len(keys) for side, keys in sides.items()}
-        title = f"DeepSeek-V3, renamed: {counted['source']} -> {counted['original']} tensors"
-        report(title, MAPPING, paths["source"], paths["original"], given.runs)
-        title = f"DeepSeek-V3, experts stacked: {counted['source']} -> {counted['stacked']} tensors"
-        report(title, stacked, paths["source"], paths["stacked"], given.runs)
-        small(given.runs)
-
-
-if __name__ == "__main__":
-    main()

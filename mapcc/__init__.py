@@ -14,32 +14,44 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from mapcc.api import (
         Checked,
+        carry_out,
         check,
         convert,
         emit_config,
+        emit_script,
         format_mapping,
         invert,
         keys,
         load_mapping,
+        load_plan,
         parse,
+        plan,
+        save_plan,
         show,
     )
     from mapcc.diagnostics.model import Diagnostic
     from mapcc.errors import MappingError
+    from mapcc.runtime import Options
 
 __all__ = [
     "Checked",
     "Diagnostic",
     "MappingError",
+    "Options",
     "__version__",
+    "carry_out",
     "check",
     "convert",
     "emit_config",
+    "emit_script",
     "format_mapping",
     "invert",
     "keys",
     "load_mapping",
+    "load_plan",
     "parse",
+    "plan",
+    "save_plan",
     "show",
 ]
 
@@ -54,6 +66,10 @@ def __getattr__(name: str) -> object:
         from mapcc.diagnostics.model import Diagnostic
 
         return Diagnostic
+    if name == "Options":
+        from mapcc.runtime import Options
+
+        return Options
     if name in __all__:
         from mapcc import api
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,10 +30,14 @@ from mapcc.text import Source
 
 if TYPE_CHECKING:
     from mapcc.passes.invert import Inverted
+    from mapcc.plan import Plan
+    from mapcc.runtime import Options
 
 KeySet = str | Path | Manifest
 MappingLike = str | Path | rules.Mapping
 Progress = Callable[[int, int], None]
+
+_MOST_OF_A_PLAN = 1 << 30  # bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,15 +123,16 @@ def _raise_if_any(found: Diagnostics) -> None:
         raise MappingError(found)
 
 
-def keys(source: KeySet, *, config: str | Path | None = None) -> Manifest:
+def keys(source: KeySet, *, config: str | Path | None = None, select: str | None = None) -> Manifest:
     """The names, types and shapes of a checkpoint or model; only headers are read.
 
     Args:
-        source: a ``.safetensors`` file, a directory, an ``index.json``, a keys file, or
-            ``py:module:callable``.
+        source: a ``.safetensors`` file, an archive of ``torch.save``, of TorchScript or of
+            ``numpy.savez``, a directory, an ``index.json``, a keys file, or ``py:module:callable``.
         config: its ``config.json``, where it does not lie beside it.
+        select: of an archive of torch, the dictionary that is meant (``state_dict``, ``model.ema``).
     """
-    return source if isinstance(source, Manifest) else open_keyset(source, config=config)
+    return source if isinstance(source, Manifest) else open_keyset(source, config=config, select=select)
 
 
 @contextmanager
@@ -150,6 +155,7 @@ def check(
     settings: Mapping[str, Setting] | None = None,
     source_config: str | Path | None = None,
     target_config: str | Path | None = None,
+    select: str | None = None,
 ) -> Checked:
     """Hold a mapping against its key sets, before any weight is read.
 
@@ -158,10 +164,11 @@ def check(
         source: the key set that is converted (see :func:`keys`).
         target: the key set that is wanted; without it only the source's side is checked.
         settings: values for the mapping's lets (``--set``).
+        select: which dictionary of the source is meant (see :func:`keys`).
     """
     with _collector_off():
         opened = _open(mapping, Diagnostics())
-    return _hold(opened, source, target, settings, source_config, target_config)
+    return _hold(opened, source, target, settings, source_config, target_config, select)
 
 
 def _hold(
@@ -171,10 +178,11 @@ def _hold(
     settings: Mapping[str, Setting] | None = None,
     source_config: str | Path | None = None,
     target_config: str | Path | None = None,
+    select: str | None = None,
 ) -> Checked:
     found = opened.found
     with _collector_off():
-        source_keys = _key_set(source, source_config, found)
+        source_keys = _key_set(source, source_config, found, select)
         target_keys = None if target is None else _key_set(target, target_config, found)
         if opened.mapping is None or source_keys is None or (target is not None and target_keys is None):
             return Checked(tuple(found), None)
@@ -191,9 +199,11 @@ def _hold(
     return Checked(tuple(found), bound)
 
 
-def _key_set(source: KeySet, config: str | Path | None, found: Diagnostics) -> Manifest | None:
+def _key_set(
+    source: KeySet, config: str | Path | None, found: Diagnostics, select: str | None = None
+) -> Manifest | None:
     try:
-        return keys(source, config=config)
+        return keys(source, config=config, select=select)
     except MappingError as error:
         found.extend(error.diagnostics)
         return None
@@ -243,35 +253,113 @@ def format_mapping(mapping: rules.Mapping, to: str = "text") -> str:
     return print_yaml(mapping) if to == "yaml" else print_mapping(mapping)
 
 
+def plan(
+    mapping: MappingLike,
+    source: KeySet,
+    target: KeySet | None = None,
+    *,
+    max_shard_size: int = 5_000_000_000,
+    prefix: str = "model",
+    hash_source: bool = False,
+    settings: Mapping[str, Setting] | None = None,
+    source_config: str | Path | None = None,
+    target_config: str | Path | None = None,
+    select: str | None = None,
+) -> Plan:
+    """What :func:`convert` will do, from headers alone: exact files, ranges and moves, as data.
+
+    Args:
+        max_shard_size: bytes of tensors in one file.
+        prefix: of the file names: ``model`` or ``diffusion_pytorch_model``.
+        hash_source: read the whole source once more, for the SHA-256 of its files in the record.
+
+    Raises:
+        MappingError: the mapping does not check clean, or the source has no weights.
+    """
+    from mapcc.origin import origin
+    from mapcc.plan import make_plan
+
+    with _collector_off():
+        opened = _open(mapping, Diagnostics())
+        checked = _hold(opened, source, target, settings, source_config, target_config, select)
+        bound = bound_mapping(checked)
+        asked = {"max_shard_size": max_shard_size, "prefix": prefix, "select": select}
+        asked |= {"settings": dict(settings)} if settings else {}
+        made = make_plan(bound, max_shard_size=max_shard_size, prefix=prefix)
+        return replace(
+            made, origin=origin(opened.loader, opened.path, bound.source, asked, hash_source=hash_source)
+        )
+
+
 def convert(
     mapping: MappingLike,
     source: KeySet,
     out: str | Path,
     target: KeySet | None = None,
     *,
-    max_shard_size: int = 5_000_000_000,
-    prefix: str = "model",
     progress: Progress | None = None,
+    running: Options | None = None,
     **options: object,
 ) -> Path:
     """Convert a checkpoint; ``out`` is absent or complete afterwards.
 
+    An attempt that was interrupted goes on where it stopped. An output that is there already, made
+    from the same plan, is left as it is.
+
     Args:
         out: a directory that does not exist yet, or is empty.
-        max_shard_size: bytes of tensors in one file.
-        prefix: of the file names: ``model`` or ``diffusion_pytorch_model``.
         progress: called with bytes done and bytes in all.
+        running: memory, threads, and how durable the output is (:class:`mapcc.Options`).
+        options: those of :func:`plan`.
 
     Raises:
         MappingError: the mapping does not check clean, or the files cannot be read or written.
     """
-    from mapcc.plan import make_plan
+    carry_out(plan(mapping, source, target, **options), out, progress=progress, running=running)  # type: ignore[arg-type]
+    return Path(out)
+
+
+def carry_out(
+    plan: Plan,
+    out: str | Path,
+    *,
+    progress: Progress | None = None,
+    running: Options | None = None,
+) -> bool:
+    """Do what a plan says. Whether something was written: not if the output was there already."""
     from mapcc.runtime import execute
 
-    checked = check(mapping, source, target, **options)  # type: ignore[arg-type]
-    plan = make_plan(bound_mapping(checked), max_shard_size=max_shard_size, prefix=prefix)
-    execute(plan, Path(out), progress)
-    return Path(out)
+    return execute(plan, Path(out), progress, running)
+
+
+def save_plan(plan: Plan, path: str | Path) -> None:
+    """Write a plan to a file, for :func:`load_plan`, here or on another machine."""
+    from mapcc.plan.document import dump_plan
+
+    try:
+        Path(path).write_text(dump_plan(plan), encoding="utf-8")
+    except OSError as error:
+        why = (error.strerror or str(error)).lower()
+        raise MappingError([Diagnostic("MC005", f"cannot write `{path}`: {why}")]) from None
+
+
+def load_plan(path: str | Path) -> Plan:
+    """The plan of a file.
+
+    Raises:
+        MappingError: MC001 if it cannot be read, MC003 if it is no plan, or was changed.
+    """
+    from mapcc.plan.document import PlanFault
+    from mapcc.plan.document import load_plan as parsed
+    from mapcc.tensors.disk import read_all
+
+    with _collector_off():
+        raw = read_all(Path(path), _MOST_OF_A_PLAN)
+        try:
+            return parsed((raw or b"").decode())
+        except (PlanFault, UnicodeDecodeError) as error:
+            help = "make it again with `mapcc plan`"
+            raise MappingError([Diagnostic("MC003", f"`{path}`: {error}", help=help)]) from None
 
 
 def emit_config(
@@ -300,6 +388,33 @@ def emit_config(
     return emitted.text
 
 
+def emit_script(
+    mapping: MappingLike,
+    source: KeySet,
+    target: KeySet | None = None,
+    *,
+    max_shard_size: int = 5_000_000_000,
+    prefix: str = "model",
+    **options: object,
+) -> str:
+    """A standalone script that writes the shards that :func:`convert` would write, byte for byte.
+
+    Its tables were written out again and held against the plan before it was given.
+
+    Args:
+        source: the checkpoint itself: the script is for this one, and refuses what differs from it.
+
+    Raises:
+        MappingError: a script cannot do it (``MC601``), the mapping does not check clean, or the
+            source has no weights.
+    """
+    from mapcc.emit.script import emit_script as emitted
+    from mapcc.plan import make_plan
+
+    bound = bound_mapping(check(mapping, source, target, **options))  # type: ignore[arg-type]
+    return emitted(bound, make_plan(bound, max_shard_size=max_shard_size, prefix=prefix))
+
+
 def invert(
     mapping: MappingLike,
     source: KeySet | None = None,
@@ -308,6 +423,7 @@ def invert(
     settings: Mapping[str, Setting] | None = None,
     source_config: str | Path | None = None,
     target_config: str | Path | None = None,
+    select: str | None = None,
 ) -> Inverted:
     """The mapping from target to source, as a mapping.
 
@@ -324,5 +440,5 @@ def invert(
     assert opened.mapping is not None
     if source is None or target is None:
         return invert_text(opened.mapping, opened.path, opened.loader)
-    checked = _hold(opened, source, target, settings, source_config, target_config)
+    checked = _hold(opened, source, target, settings, source_config, target_config, select)
     return invert_bound(opened.mapping, opened.path, bound_mapping(checked), opened.loader, settings)

@@ -15,7 +15,11 @@ def data_folder(name: str, in_checkout: str) -> Path:
 
 def grammar() -> str:
     """The text of the language's grammar."""
-    return (data_folder("grammars", "grammars") / "mapcc.lark").read_text(encoding="utf-8")
+    return (grammars() / "mapcc.lark").read_text(encoding="utf-8")
+
+
+def grammars() -> Path:
+    return data_folder("grammars", "grammars")
 
 
 def mappings() -> Path:

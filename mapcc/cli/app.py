@@ -43,13 +43,23 @@ class MappingForm(StrEnum):
     yaml = "yaml"
 
 
+class CopyMode(StrEnum):
+    auto = "auto"
+    window = "window"
+    kernel = "kernel"
+    reflink = "reflink"
+
+
 class Side(StrEnum):
     target = "target"
     source = "source"
 
 
 MappingFile = Annotated[Path, typer.Argument(metavar="MAPPING", help="A .mapcc or .yaml file.")]
-KEYS_HELP = "A .safetensors file, a directory, an index.json, a keys file, or py:module:callable."
+KEYS_HELP = (
+    "A .safetensors file, an archive of torch.save or TorchScript (.pt, .pth, .bin, .ckpt), an .npz, "
+    "a directory, an index.json, a keys file, or py:module:callable."
+)
 Source = Annotated[str, typer.Option("--source", "-s", metavar="SRC", help=KEYS_HELP)]
 Target = Annotated[Optional[str], typer.Option("--target", "-t", metavar="SRC", help="The wanted key set.")]  # noqa: UP045
 Settings = Annotated[
@@ -64,15 +74,30 @@ TargetConfig = Annotated[
     Optional[Path],  # noqa: UP045
     typer.Option("--target-config", metavar="FILE", help="config.json of the target."),
 ]
+ShardSize = Annotated[str, typer.Option("--max-shard-size", metavar="SIZE", help="Of one file: 5GB, 500MB.")]
+Prefix = Annotated[str, typer.Option("--prefix", help="Of the file names: model, diffusion_pytorch_model.")]
+Memory = Annotated[
+    str, typer.Option("--memory", metavar="SIZE", help="Of all buffers, whatever the tensors' sizes.")
+]
+Select = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option(
+        "--select", metavar="PATH", help="The dictionary of the source that is meant: state_dict, model.ema."
+    ),
+]
 
 
 def _options(
-    settings: list[str] | None, source_config: Path | None, target_config: Path | None
+    settings: list[str] | None,
+    source_config: Path | None,
+    target_config: Path | None,
+    select: str | None = None,
 ) -> dict[str, object]:
     return {
         "settings": dict(_setting(text) for text in settings or ()),
         "source_config": source_config,
         "target_config": target_config,
+        "select": select,
     }
 
 
@@ -112,6 +137,7 @@ def check(
     set_: Settings = None,
     source_config: SourceConfig = None,
     target_config: TargetConfig = None,
+    select: Select = None,
 ) -> None:
     """Hold a mapping against its key sets; no weight is read.
 
@@ -119,7 +145,7 @@ def check(
     """
     from mapcc import api
 
-    checked = api.check(mapping, source, target, **_options(set_, source_config, target_config))  # type: ignore[arg-type]
+    checked = api.check(mapping, source, target, **_options(set_, source_config, target_config, select))  # type: ignore[arg-type]
     report(checked.diagnostics, format.value, sys.stdout)
     if format is ReportFormat.text and checked.bound is not None and checked.ok:
         from mapcc.cli.summary import summary
@@ -128,45 +154,122 @@ def check(
     raise SystemExit(checked.exit_code)
 
 
-@app.command(epilog="Example: mapcc convert wan.mapcc --source wan/ --out converted_weights/wan")
-def convert(
+@app.command(epilog="Example: mapcc plan wan.mapcc --source wan/ -o wan.plan.json")
+def plan(
     mapping: MappingFile,
     source: Source,
-    out: Annotated[
-        Path, typer.Option("--out", "-o", metavar="DIR", help="A directory that does not exist yet.")
-    ],
     target: Target = None,
-    max_shard_size: Annotated[
-        str, typer.Option("--max-shard-size", metavar="SIZE", help="Of one file: 5GB, 500MB.")
-    ] = "5GB",
-    prefix: Annotated[str, typer.Option("--prefix", help="Of the file names.")] = "model",
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", metavar="FILE", help="For convert --plan.")
+    ] = None,
+    max_shard_size: ShardSize = "5GB",
+    prefix: Prefix = "model",
+    memory: Memory = "128MiB",
+    set_: Settings = None,
+    source_config: SourceConfig = None,
+    target_config: TargetConfig = None,
+    select: Select = None,
+) -> None:
+    """Show what convert would do: files, ranges, memory, disk. No weight is read."""
+    from mapcc import api
+    from mapcc.cli.planned import plan_lines
+
+    options = _options(set_, source_config, target_config, select)
+    made = api.plan(
+        mapping,
+        source,
+        target,
+        max_shard_size=_size("--max-shard-size", max_shard_size),
+        prefix=prefix,
+        **options,  # type: ignore[arg-type]
+    )
+    if out is not None:
+        api.save_plan(made, out)
+    for line in plan_lines(made, _size("--memory", memory)):
+        say(line)
+
+
+@app.command(epilog="Example: mapcc convert wan.mapcc --source wan/ --out converted_weights/wan")
+def convert(
+    mapping: Annotated[Path | None, typer.Argument(metavar="MAPPING", help="A .mapcc or .yaml file.")] = None,
+    source: Annotated[Optional[str], typer.Option("--source", "-s", metavar="SRC", help=KEYS_HELP)] = None,  # noqa: UP045
+    out: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("--out", "-o", metavar="DIR", help="A directory that does not exist yet."),
+    ] = None,
+    target: Target = None,
+    plan: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("--plan", metavar="FILE", help="Do what `mapcc plan -o FILE` has shown, and no other."),
+    ] = None,
+    max_shard_size: ShardSize = "5GB",
+    prefix: Prefix = "model",
+    memory: Memory = "128MiB",
+    workers: Annotated[int, typer.Option("--workers", min=0, help="Threads; 0: as many as processors.")] = 0,
+    sync: Annotated[
+        bool,
+        typer.Option("--sync/--no-sync", help="Wait for the disk, so that a loss of power costs nothing."),
+    ] = True,
+    hashes: Annotated[
+        bool, typer.Option("--hash/--no-hash", help="Keep hashes, to resume and to verify.")
+    ] = True,
+    hash_source: Annotated[
+        bool,
+        typer.Option(
+            "--hash-source", help="SHA-256 of the source's files in the manifest: reads them once more."
+        ),
+    ] = False,
+    copy: Annotated[CopyMode, typer.Option("--copy", help="How bytes go from file to file.")] = CopyMode.auto,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
     set_: Settings = None,
     source_config: SourceConfig = None,
     target_config: TargetConfig = None,
+    select: Select = None,
 ) -> None:
-    """Convert a checkpoint. The output directory is absent or complete, never half written."""
-    from mapcc import api
-    from mapcc.cli.progress import progress_for, written_size
+    """Convert a checkpoint. The output directory is absent or complete, never half written.
 
-    with progress_for(sys.stderr, quiet) as progress:
-        written = api.convert(
+    After an interruption the same command goes on where it stopped.
+    """
+    from mapcc import api
+    from mapcc.cli.planned import cost_line
+    from mapcc.cli.progress import progress_for, written_size
+    from mapcc.runtime import Options
+    from mapcc.runtime.worker import Copy
+
+    given = {"MAPPING": mapping, "--source": source}
+    if out is None:
+        fail([Diagnostic("MC007", "no --out: where to?", help="--out converted_weights/NAME")])
+    if plan is not None:
+        if any(value is not None for value in (*given.values(), target)):
+            fail([Diagnostic("MC007", "--plan says all: mapping, source and target are in it")])
+        made = api.load_plan(plan)
+    else:
+        missing = [name for name, value in given.items() if value is None]
+        if mapping is None or source is None:
+            fail([Diagnostic("MC007", f"no {' and no '.join(missing)}", help="mapcc convert --help")])
+        made = api.plan(
             mapping,
             source,
-            out,
             target,
-            max_shard_size=_size(max_shard_size),
+            max_shard_size=_size("--max-shard-size", max_shard_size),
             prefix=prefix,
-            progress=progress,
-            **_options(set_, source_config, target_config),
+            hash_source=hash_source,
+            **_options(set_, source_config, target_config, select),  # type: ignore[arg-type]
         )
-    manifest = api.keys(written)
-    size = written_size(sum(spec.nbytes for spec in manifest.tensors.values()))
-    files = "one file" if len(manifest.files) == 1 else f"{len(manifest.files)} files"
-    say(f"wrote {say_name(str(written))}: {len(manifest.tensors)} tensors in {files}, {size}")
+    mode = None if copy is CopyMode.auto else Copy(copy.value)
+    running = Options(_size("--memory", memory), workers, sync, hashes=hashes, copy=mode)
+    if not quiet:
+        say(cost_line(made, running), sys.stderr)
+    with progress_for(sys.stderr, quiet) as progress:
+        is_new = api.carry_out(made, out, progress=progress, running=running)
+    tensors = sum(len(file.tensors) for file in made.files)
+    size = written_size(sum(file.size - len(file.header) for file in made.files))
+    files = "one file" if len(made.files) == 1 else f"{len(made.files)} files"
+    done = "wrote" if is_new else "already there, from the same plan:"
+    say(f"{done} {say_name(str(out))}: {tensors} tensors in {files}, {size}")
 
 
-def _size(text: str) -> int:
+def _size(option: str, text: str) -> int:
     units = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
     digits = text.rstrip("BGIKMbgikm ")
     unit = text[len(digits) :].strip().upper()
@@ -175,8 +278,8 @@ def _size(text: str) -> int:
     except (ValueError, KeyError, OverflowError):
         size = 0
     if size <= 0:
-        message = f"--max-shard-size {text} is not a size"
-        fail([Diagnostic("MC007", message, help="--max-shard-size 5GB, or 500MB")])
+        message = f"{option} {text} is not a size"
+        fail([Diagnostic("MC007", message, help=f"{option} 5GB, or 500MB")])
     return size
 
 
@@ -191,15 +294,50 @@ def emit_config(
     set_: Settings = None,
     source_config: SourceConfig = None,
     target_config: TargetConfig = None,
+    select: Select = None,
 ) -> None:
     """Print a framework's own config that does what the mapping does, or say which rule it cannot say."""
     from mapcc import api
 
     write(
         api.emit_config(
-            mapping, source, target, format=format, **_options(set_, source_config, target_config)
+            mapping, source, target, format=format, **_options(set_, source_config, target_config, select)
         )
     )
+
+
+@app.command(
+    "emit-script", epilog="Example: mapcc emit-script wan.mapcc --source wan.safetensors -o convert.py"
+)
+def emit_script(
+    mapping: MappingFile,
+    source: Source,
+    target: Target = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", metavar="FILE", help="Not to the screen.")
+    ] = None,
+    max_shard_size: ShardSize = "5GB",
+    prefix: Prefix = "model",
+    set_: Settings = None,
+    source_config: SourceConfig = None,
+    target_config: TargetConfig = None,
+    select: Select = None,
+) -> None:
+    """Write a script that converts this checkpoint as `mapcc convert` does; it needs numpy, and no mapcc."""
+    from mapcc import api
+
+    text = api.emit_script(
+        mapping,
+        source,
+        target,
+        max_shard_size=_size("--max-shard-size", max_shard_size),
+        prefix=prefix,
+        **_options(set_, source_config, target_config, select),
+    )
+    if out is None:
+        write(text)
+    else:
+        _write_file(out, text)
 
 
 @app.command(epilog="Example: mapcc keys model.safetensors > model.keys.json")
@@ -208,12 +346,17 @@ def keys(
     out: Annotated[
         Path | None, typer.Option("--out", "-o", metavar="FILE", help="Not to the screen.")
     ] = None,
+    select: Select = None,
 ) -> None:
     """Write the names, types and shapes of a checkpoint or model; only headers are read."""
     from mapcc import api
+    from mapcc.diagnostics.fold import fold
     from mapcc.tensors.dump import dump_keys
 
-    text = dump_keys(api.keys(source))
+    manifest = api.keys(source, select=select)
+    if manifest.skipped:
+        say(f"not tensors, left out: {say_name(', '.join(fold(manifest.skipped, 8)))}", sys.stderr)
+    text = dump_keys(manifest)
     if out is None:
         write(text)
     else:
@@ -237,11 +380,12 @@ def invert(
     set_: Settings = None,
     source_config: SourceConfig = None,
     target_config: TargetConfig = None,
+    select: Select = None,
 ) -> None:
     """Print the mapping from target to source. With both key sets it is proven before it is printed."""
     from mapcc import api
 
-    inverted = api.invert(mapping, source, target, **_options(set_, source_config, target_config))  # type: ignore[arg-type]
+    inverted = api.invert(mapping, source, target, **_options(set_, source_config, target_config, select))  # type: ignore[arg-type]
     report(inverted.warnings)
     if not inverted.proven:
         say("not proven: give --source and --target, the key sets of the forward mapping", sys.stderr)
@@ -284,12 +428,13 @@ def show(
     set_: Settings = None,
     source_config: SourceConfig = None,
     target_config: TargetConfig = None,
+    select: Select = None,
 ) -> None:
     """List each tensor of one side with what it comes from: where does this one go?"""
     from mapcc import api
     from mapcc.cli.summary import shown_json, shown_lines
 
-    options = _options(set_, source_config, target_config)
+    options = _options(set_, source_config, target_config, select)
     shown = [
         s
         for s in api.show(mapping, source, target, side=side.value, **options)
@@ -331,7 +476,7 @@ def run() -> None:
     except MappingError as error:
         fail(error.diagnostics)
     except KeyboardInterrupt:
-        say("interrupted: nothing was left half written", sys.stderr)
+        say("interrupted: nothing was left half written; the same command goes on", sys.stderr)
         raise SystemExit(130) from None
     except Exception:
         # Not the user's fault, so not exit code 1, which is Python's own for a traceback.

@@ -52,10 +52,14 @@ def _bar(stream: TextIO) -> Iterator[Progress]:
 
 def _log(stream: TextIO) -> Progress:
     started = last = monotonic()
+    is_done = False
 
     def progress(done: int, total: int) -> None:
-        nonlocal last
+        nonlocal last, is_done
         now = monotonic()
+        if is_done:
+            return
+        is_done = done >= total
         if now - last < LOG_SECONDS and done < total:
             return
         if done >= total and now - started < 1:

@@ -18,7 +18,7 @@ class Code:
 _REGISTRY = (
     # The outside world.
     Code("MC001", "file cannot be read", exit_code=2),
-    Code("MC002", "malformed safetensors file"),
+    Code("MC002", "malformed file of weights"),
     Code("MC003", "malformed index, keys file or config"),
     Code("MC004", "Python factory failed", exit_code=2),
     Code("MC005", "output cannot be written", exit_code=2),
@@ -69,6 +69,7 @@ _REGISTRY = (
     # Values.
     Code("MC501", "unknown operation or argument"),
     Code("MC502", "operation does not fit its tensors"),
+    Code("MC503", "output differs from what the mapping says"),
     # Emitting and inverting.
     Code("MC601", "rule cannot be said in this dialect"),
     Code("MC602", "emitted config does not mean the same", exit_code=2),

@@ -94,3 +94,108 @@ def read_dict(text: str, variable: str) -> list[tuple[str, Entry]]:
             case _:
                 pass
     return []
+
+
+# --- expressions, laid out as ruff does it
+
+WIDTH = 110
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """Text, brackets with items in them, and text."""
+
+    head: str | Call
+    items: tuple[Expr, ...]
+    brackets: str = "()"
+
+
+Expr = str | Call
+
+
+def call(head: Expr, items: Iterable[Expr], brackets: str = "()") -> Call:
+    """``head(items)``; without a head a tuple, or a list."""
+    return Call(head, tuple(items), brackets)
+
+
+def chained(of: Expr, method: str, items: Iterable[str]) -> Call:
+    assert method.isidentifier()
+    return Call(of, tuple(items), f".{method}()")
+
+
+def subscript(of: Expr, items: Iterable[str]) -> Call:
+    return Call(of, tuple(items), "[]")
+
+
+def flat(expr: Expr) -> str:
+    """An expression on one line.
+
+    >>> print(flat(chained(subscript("x", [":", "1"]), "reshape", ["a"])), flat(call("", ["1"])))
+    x[:, 1].reshape(a) (1,)
+    """
+    if isinstance(expr, str):
+        return expr
+    head = flat(expr.head)
+    before, last = expr.brackets[:-1], expr.brackets[-1]
+    single = "," if expr.brackets == "()" and not head and len(expr.items) == 1 else ""
+    return f"{head}{before}{', '.join(map(flat, expr.items))}{single}{last}"
+
+
+def laid_out(expr: Expr, indent: int = 0, before: str = "", after: str = "") -> list[str]:
+    """An expression on lines of at most 110 characters, if it has brackets to break at."""
+    line = " " * indent + before + flat(expr) + after
+    if len(line) <= WIDTH or isinstance(expr, str) or not expr.items:
+        return [line]
+    opening, last = expr.brackets[:-1], expr.brackets[-1]
+    if isinstance(expr.head, Call) and opening.startswith("."):
+        tail = f"{opening}{', '.join(map(flat, expr.items))}{last}{after}"
+        if indent + len(tail) < WIDTH:
+            return laid_out(expr.head, indent, before, tail)
+    head = laid_out(expr.head, indent, before, opening)
+    inner = [" " * (indent + 4) + ", ".join(map(flat, expr.items))]
+    if not (expr.head and expr.brackets.endswith("()") and len(inner[0]) <= WIDTH):
+        inner = [line for item in expr.items for line in laid_out(item, indent + 4, "", ",")]
+    return [*head, *inner, " " * indent + last + after]
+
+
+def text(value: str) -> str:
+    r"""A string literal as ruff writes it, in ASCII.
+
+    >>> print(text("a.b"), text("it's"), text('"'), text("a\nb\\"))
+    "a.b" "it's" '"' "a\nb\\"
+    """
+    body = ascii(value)[1:-1].replace("\\'", "'")
+    if '"' in value:
+        if "'" in value:
+            return (
+                '"' + body.replace('"', '\\"') + '"' if value.count('"') <= value.count("'") else ascii(value)
+            )
+        return f"'{body}'"
+    return f'"{body}"'
+
+
+def function(
+    name: str, parameters: Iterable[str], comments: Iterable[str], lines: Sequence[Expr]
+) -> list[str]:
+    """A function under comments: all expressions but the last are values of its first parameter."""
+    names = list(parameters)
+    assert all(word.isidentifier() for word in (name, *names))
+    *steps, result = lines
+    body = [line for step in steps for line in laid_out(step, 4, f"{names[0]} = ")]
+    head = laid_out(call(f"def {name}", names), 0, "", ":")
+    return [*comments, *head, *body, *laid_out(result, 4, "return ")]
+
+
+def assigned(name: str, value: Expr) -> list[str]:
+    assert name.isidentifier()
+    return laid_out(value, 0, f"{name} = ")
+
+
+def assigned_list(name: str, sections: Iterable[tuple[Sequence[str], Sequence[Expr]]]) -> list[str]:
+    """A list whose items stand under comments, an item a line."""
+    assert name.isidentifier()
+    lines = []
+    for comments, items in sections:
+        lines += [f"    {line}" for line in comments]
+        lines += [line for item in items for line in laid_out(item, 4, "", ",")]
+    return [name + " = [", *lines, "]"] if lines else [name + " = []"]

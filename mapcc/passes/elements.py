@@ -7,21 +7,21 @@ from mapcc.ir.bound import Instance
 from mapcc.passes.binder import Binder
 from mapcc.passes.fills import fill_value
 from mapcc.passes.moves import unaligned
-from mapcc.tensors.dtypes import Dtype
 
 
 def check_elements(binder: Binder) -> None:
     """F4 and F6 move in whole bytes; created elements have a value that their type has."""
-    movable: set[tuple[Dtype | None, ...]] = set()  # few combinations of types occur
+    movable: set[int] = set()  # few combinations of types occur, and instances share them
+    creating = {id(e) for e in binder.program.equations + binder.program.creates if binder.facts(e).creates}
     for instance in binder.bound.instances:
-        if binder.facts(instance.equation).creates:
+        if id(instance.equation) in creating:
             _fills(binder, instance)
-        if instance.dtypes in movable:
+        if id(instance.dtypes) in movable:
             continue
         if any(dtype is not None and dtype.bits < 8 for dtype in instance.dtypes):
             _whole_bytes(binder, instance)
         else:
-            movable.add(instance.dtypes)
+            movable.add(id(instance.dtypes))
 
 
 def _fills(binder: Binder, instance: Instance) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from operator import itemgetter
 from typing import Any
 
 from mapcc.diagnostics.model import Label
@@ -38,6 +39,23 @@ class _Taker:
         return self.equation.is_default if self.equation else bool(self.drop and self.drop.is_default)
 
 
+# Some of a name's numbers and constants, as a tuple.
+_Pick = Callable[[Sequence[Any]], tuple[Any, ...]]
+
+
+def _nothing(values: Sequence[Any]) -> tuple[Any, ...]:
+    return ()
+
+
+def _picker(places: Sequence[int]) -> _Pick:
+    if not places:
+        return _nothing
+    if len(places) > 1:
+        return itemgetter(*places)
+    (place,) = places
+    return lambda values: (values[place],)
+
+
 @dataclass(slots=True)
 class _Recipe:
     """How a taker's key and position are picked from a name's numbers and from constants.
@@ -49,16 +67,21 @@ class _Recipe:
     leaf: Leaf
     texts: list[OpenText]
     constants: list[int | str]
-    key: tuple[int, ...] | None = None
-    asked: tuple[int, ...] = ()
-    position: tuple[int, ...] = ()
+    key: _Pick | None = None
+    asked: _Pick = _nothing
+    position: _Pick = _nothing
 
 
 def match_sources(binder: Binder) -> None:
     trie = _source_trie(binder)
     failed = excuses(binder.program.failed_left, binder.program.separators[0])
-    for name in binder.source.tensors:
-        candidates = _candidates(binder, trie, name)
+    for name, found, numbers in trie.open_matches(binder.source.tensors):
+        if found.note is None:
+            found.note = [_recipe(leaf, texts, len(numbers)) for leaf, texts in found.leaves]
+        candidates = _candidates(binder, found.note, numbers, name)
+        if len(candidates) == 1:  # nearly always
+            _take(binder, name, *candidates[0])
+            continue
         if len(candidates) > 1:
             strong = [c for c in candidates if not c[0].is_default]
             candidates = strong or candidates
@@ -108,25 +131,20 @@ def _source_trie(binder: Binder) -> Trie:
     return trie
 
 
-def _candidates(binder: Binder, trie: Trie, name: str) -> list[tuple[_Taker, Key, Position]]:
-    found, digits = trie.open_match(name)
-    if found.note is None:
-        found.note = [_recipe(leaf, texts, len(digits)) for leaf, texts in found.leaves]
-    recipes: list[_Recipe] = found.note
-    numbers: list[Any] = [int(number) for number in digits]
+def _candidates(
+    binder: Binder, recipes: list[_Recipe], numbers: list[int], name: str
+) -> list[tuple[_Taker, Key, Position]]:
     out: list[tuple[_Taker, Key, Position]] = []
     for recipe in recipes:
         taker = recipe.taker
         held: bool | None = None
         if recipe.key is not None:
-            values = numbers + recipe.constants if recipe.constants else numbers
-            held = taker.resolver.held.get(tuple([values[k] for k in recipe.asked]) if recipe.asked else ())
+            values = [*numbers, *recipe.constants] if recipe.constants else numbers
+            held = taker.resolver.held.get(recipe.asked(values))
             if held:
-                key = tuple([values[k] for k in recipe.key])
-                position = tuple([values[k] for k in recipe.position]) if recipe.position else ()
-                out.append((taker, key, position))
+                out.append((taker, recipe.key(values), recipe.position(values)))
                 continue
-        if held is None and (solved := _solved(binder, recipe, closed(recipe.texts, digits), name)):
+        if held is None and (solved := _solved(binder, recipe, closed(recipe.texts, numbers), name)):
             out.append(solved)
         elif taker.equation is not None:
             binder.matched[taker.equation.number].filtered += 1
@@ -150,9 +168,10 @@ def _recipe(leaf: Leaf, texts: list[OpenText], numbers: int) -> _Recipe:
             places[hole.variable] = constant(int(text) if is_number else text)
     if taker.direct is not None and places.keys() >= set(taker.direct):
         labels = {f"[{axis}": constant(k) for axis, k in leaf.variant.positions}
-        recipe.key = tuple(places[variable] for variable in taker.direct)
-        recipe.asked = tuple(recipe.key[k] for k in taker.asked)
-        recipe.position = tuple((places | labels)[f"[{axis}"] for axis in taker.axes)
+        key = [places[variable] for variable in taker.direct]
+        recipe.key = _picker(key)
+        recipe.asked = _picker([key[k] for k in taker.asked])
+        recipe.position = _picker([(places | labels)[f"[{axis}"] for axis in taker.axes])
     return recipe
 
 

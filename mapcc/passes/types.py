@@ -23,17 +23,20 @@ def infer_dtypes(binder: Binder) -> None:
     stated = _statement(binder, binder.program.dtype)
     tensors = binder.source.tensors
     # Of one layout there are many instances, and few combinations of types among them.
-    memo: dict[tuple[int, Operands], Instance] = {}
+    # By identity: a type or a layout takes longer to hash than all else that is done here.
+    memo: dict[tuple[int, ...], Instance] = {}
     for instance in binder.bound.instances:
-        operands = tuple([tuple([tensors[name].dtype for name in names]) for names in instance.sources])
-        alike = memo.get((id(instance.layout), operands))
+        types = [id(tensors[name].dtype) for names in instance.sources for name in names]
+        key = (id(instance.layout), *types)
+        alike = memo.get(key)
         if alike is None:
+            operands = tuple([tuple([tensors[name].dtype for name in names]) for names in instance.sources])
             natural = [
                 _natural(binder, instance, number, operands) for number in range(len(instance.targets))
             ]
             _settle(binder, instance, operands, natural, stated)
             if binder.program.dtype is None and instance.sources != ((),):
-                memo[id(instance.layout), operands] = instance
+                memo[key] = instance
         else:
             instance.dtypes, instance.losses = alike.dtypes, alike.losses
 

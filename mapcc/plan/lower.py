@@ -10,7 +10,7 @@ from mapcc.ir.bound import BoundMapping, Instance, Layout, Move
 from mapcc.ir.program import Unit
 from mapcc.ir.values import Step
 from mapcc.passes.fills import fill_value
-from mapcc.passes.moves import in_bytes
+from mapcc.passes.moves import in_bytes, simplify_dims
 from mapcc.plan.model import Fill, Fold, Folded, Origin, Shape, SourceTensor, Transfer
 from mapcc.tensors.dtypes import DTYPES, Dtype
 
@@ -37,6 +37,7 @@ class Lowering:
     found: Diagnostics
     folds: list[Fold] = field(default_factory=list)
     _fold_of: dict[tuple[int, int], int] = field(default_factory=dict)
+    _laid_out: dict[str, int] = field(default_factory=dict)
     _layouts: dict[int, list[list[Move]]] = field(default_factory=dict)
 
     def run(self) -> list[Lowered]:
@@ -59,7 +60,7 @@ class Lowering:
             if transfer is None:
                 return None
             if place is _NOWHERE:
-                place = self._place(transfer, move)
+                place = self._place(transfer.origin, move.source_offset)
             transfers.append(transfer)
         return Lowered(name, dtype, shape, tuple(transfers), place)
 
@@ -91,36 +92,60 @@ class Lowering:
         return Transfer(origin, move, steps, source, dtype)
 
     def _origin(self, unit: Unit, instance: Instance, move: Move) -> tuple[Origin, Dtype, tuple[Step, ...]]:
-        tensors = tuple(self._source(name) for name in instance.sources[move.source])
-        if len(tensors) == 1:
-            (tensor,) = tensors
-            return tensor, tensor.dtype, effective_steps(tensor.dtype, unit.steps)
+        names = instance.sources[move.source]
+        if len(names) == 1:
+            dtype = _known(self.bound.source.tensors[names[0]].dtype)
+            return self._source(names[0]), dtype, effective_steps(dtype, unit.steps)
         key = (id(instance), move.source)
         number = self._fold_of.get(key)
         if number is None:
-            number = self._fold_of[key] = len(self.folds)
-            wide = any(tensor.dtype.name == "F64" for tensor in tensors)
+            specs = [self.bound.source.tensors[name] for name in names]
+            wide = any(_known(spec.dtype).name == "F64" for spec in specs)
             dtype = DTYPES["F64" if wide else "F32"]
+            inputs = tuple(self._source(name) for name in names)
             # Of several tensors, the last is the one whose shape the result has.
-            self.folds.append(Fold(unit.steps[0], tensors, dtype, tensors[-1].shape))
+            number = self._fold_of[key] = len(self.folds)
+            self.folds.append(Fold(unit.steps[0], inputs, dtype, specs[-1].shape))
         dtype = self.folds[number].dtype
         return Folded(number), dtype, effective_steps(dtype, unit.steps[1:])
 
-    def _source(self, name: str) -> SourceTensor:
+    def _source(self, name: str) -> SourceTensor | Folded:
         spec = self.bound.source.tensors[name]
         assert spec.file is not None
-        assert spec.dtype is not None
-        return SourceTensor(spec.file, spec.begin, spec.dtype, spec.shape)
+        tensor = SourceTensor(spec.file, spec.begin, _known(spec.dtype), spec.shape)
+        if spec.strides is None:
+            return tensor
+        if name not in self._laid_out:
+            self._laid_out[name] = len(self.folds)
+            move = _layout_move(spec.shape, spec.strides)
+            if tensor.dtype.bits % 8:
+                move = in_bytes(move, tensor.dtype.bits)
+            self.folds.append(Fold(None, (tensor,), tensor.dtype, spec.shape, move))
+        return Folded(self._laid_out[name])
 
-    def _place(self, transfer: Transfer, move: Move) -> Place:
-        match transfer.origin:
+    def _place(self, origin: Origin, offset: int) -> Place:
+        match origin:
             case SourceTensor(file, begin, dtype, _):
-                return (file, begin * 8 + move.source_offset * dtype.bits)
+                return (file, begin * 8 + offset * dtype.bits)
             case Folded(number):
-                last = self.folds[number].inputs[-1]
-                return (last.file, last.begin * 8)
+                return self._place(self.folds[number].inputs[-1], 0)
             case Fill():
                 return _NOWHERE
+
+
+def _known(dtype: Dtype | None) -> Dtype:
+    assert dtype is not None
+    return dtype
+
+
+def _layout_move(shape: Shape, strides: tuple[int, ...]) -> Move:
+    """From where the elements lie to row-major order."""
+    dims = []
+    along = 1
+    for size, across in zip(reversed(shape), reversed(strides), strict=True):
+        dims.append((size, across, along))
+        along *= size
+    return Move(0, 0, 0, 0, simplify_dims(dims))
 
 
 def effective_steps(dtype: Dtype, steps: tuple[Step, ...]) -> tuple[Step, ...]:

@@ -9,8 +9,7 @@ from mapcc.diagnostics.model import Diagnostic, Diagnostics
 from mapcc.errors import MappingError
 from mapcc.ir.bound import BoundMapping
 from mapcc.plan.lower import Lowering
-from mapcc.plan.memory import memory_bound
-from mapcc.plan.model import Fold, Folded, OutputFile, OutputTensor, Plan, SourceFile, SourceTensor
+from mapcc.plan.model import Fold, OutputFile, Plan, SourceFile, SourceTensor
 from mapcc.plan.moves import elements_read
 from mapcc.plan.shards import divide, index_file, output_files
 from mapcc.tensors.index import SUFFIX, shard_fault
@@ -19,7 +18,12 @@ from mapcc.tensors.spec import Manifest
 MAX_SHARD_SIZE = 5_000_000_000
 
 
-def make_plan(bound: BoundMapping, *, max_shard_size: int = MAX_SHARD_SIZE, prefix: str = "model") -> Plan:
+def make_plan(
+    bound: BoundMapping,
+    *,
+    max_shard_size: int = MAX_SHARD_SIZE,
+    prefix: str = "model",
+) -> Plan:
     """The plan of converting ``bound.source``. Nothing is read but the manifest.
 
     The output's tensors are in the order in which their first elements lie in the source; created
@@ -55,26 +59,8 @@ def make_plan(bound: BoundMapping, *, max_shard_size: int = MAX_SHARD_SIZE, pref
         index=index,
         bytes_read=_bytes_read(files, folds),
         bytes_written=sum(file.size for file in files) + (len(index.content) if index else 0),
-        scratch=_scratch(files, folds),
-        memory=memory_bound(files, folds),
+        scratch=sum(fold.nbytes for fold in folds),
     )
-
-
-def last_uses(files: Iterable[OutputFile]) -> dict[int, str]:
-    """For each fold, the last output tensor that takes from it: after that it can go."""
-    uses: dict[int, str] = {}
-    for tensor in _tensors(files):
-        uses.update((number, tensor.name) for number in folds_of(tensor))
-    return uses
-
-
-def folds_of(tensor: OutputTensor) -> list[int]:
-    """The folds that a tensor takes from, each once, in order."""
-    return list(dict.fromkeys(t.origin.number for t in tensor.transfers if isinstance(t.origin, Folded)))
-
-
-def _tensors(files: Iterable[OutputFile]) -> Iterable[OutputTensor]:
-    return (tensor for file in files for tensor in file.tensors)
 
 
 def _check_options(max_shard_size: int, prefix: str) -> None:
@@ -99,28 +85,16 @@ def _source_files(source: Manifest) -> tuple[SourceFile, ...]:
 
 
 def _bytes_read(files: Iterable[OutputFile], folds: Sequence[Fold]) -> int:
-    # The last input of a fold is read twice: for its norm, and to be scaled.
-    total = sum(_nbytes(one) for fold in folds for one in (*fold.inputs, fold.inputs[-1]))
-    for tensor in _tensors(files):
-        for transfer in tensor.transfers:
-            if isinstance(transfer.origin, SourceTensor):
-                total += elements_read(transfer.move) * max(8, transfer.source.bits) // 8
+    # The last input of an operation is read twice: for its norm, and to be scaled.
+    inputs = [one for f in folds for one in (*f.inputs, *([f.inputs[-1]] if f.step else []))]
+    total = sum(_nbytes(one) for one in inputs if isinstance(one, SourceTensor))
+    for file in files:
+        for tensor in file.tensors:
+            for transfer in tensor.transfers:
+                if isinstance(transfer.origin, SourceTensor):
+                    total += elements_read(transfer.move) * max(8, transfer.source.bits) // 8
     return total
 
 
 def _nbytes(tensor: SourceTensor) -> int:
     return prod(tensor.shape) * tensor.dtype.bits // 8
-
-
-def _scratch(files: Iterable[OutputFile], folds: Sequence[Fold]) -> int:
-    last = last_uses(files)
-    live: set[int] = set()
-    most = now = 0
-    for tensor in _tensors(files):
-        for number in folds_of(tensor):
-            if number not in live:
-                live.add(number)
-                now += folds[number].nbytes
-        most = max(most, now)
-        now -= sum(folds[number].nbytes for number in folds_of(tensor) if last[number] == tensor.name)
-    return most

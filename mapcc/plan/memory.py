@@ -1,37 +1,82 @@
-"""How much memory a plan takes: buffers of fixed sizes, whatever the tensors' sizes."""
+"""How much memory carrying out a plan takes: buffers of fixed sizes, whatever the tensors' sizes."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
-from mapcc.plan.model import Fill, Fold, OutputFile, Transfer
+from mapcc.plan.model import Plan, Run
 
-# Bytes of an output tensor that are made at a time.
-WINDOW = 16 << 20
-# Bytes of a source that are read at a time where its elements do not lie as the target's do.
+# What a budget is without --memory.
+BUDGET = 128 << 20
+# Bytes of the output that are made at a time: they stay in the cache of one core.
+WINDOW = 1 << 20
+# The most that is read at a time where elements do not lie as the target's do, and is made of it.
 SPAN = 32 << 20
+MADE = 8 << 20
+# Bytes in which rows of a matrix are packed on the way to its columns.
+PACKED = 1 << 19
 # Elements that a value operation computes at a time: they and what is made of them stay in cache.
 BLOCK = 1 << 16
 # Bytes that arithmetic takes for each element of a block: what it reads, computes with and gives.
-_ARITHMETIC = 64
+ARITHMETIC = 64
+# With less than this a worker cannot work, and with less than that it works slowly.
+LEAST = 1 << 16
+ENOUGH = 8 << 20
 
 
-def memory_bound(files: Iterable[OutputFile], folds: Sequence[Fold]) -> int:
-    """The bytes of all buffers that carrying out a plan takes at one time.
+@dataclass(frozen=True, slots=True)
+class Buffers:
+    """How many threads work, and the buffers of each, in bytes.
+
+    Attributes:
+        window: of the output, in its order.
+        span: of what is read for elements that lie otherwise.
+        made: of what is made of a span; as much again holds what is computed from.
+        packed: on the way from a span to what is made.
+        block: elements that are computed at a time.
+        total: bytes of all buffers of all workers, and of what folds keep.
+    """
+
+    workers: int
+    window: int
+    span: int = 0
+    made: int = 0
+    packed: int = 0
+    block: int = 0
+    total: int = 0
+
+
+def buffers(plan: Plan, workers: int, budget: int = BUDGET) -> Buffers:
+    """The buffers with which at most ``workers`` threads carry out a plan within ``budget`` bytes.
 
     The interpreter with its libraries (about 40 MB) and the plan itself are not counted.
+
+    Raises:
+        ValueError: the budget is too small for a single worker.
     """
-    transfers = [t for file in files for tensor in file.tensors for t in tensor.transfers]
-    total = WINDOW
-    if any(not _is_run(transfer) for transfer in transfers):
-        total += SPAN
-    if any(not transfer.is_plain for transfer in transfers):
-        total += 2 * WINDOW + BLOCK * _ARITHMETIC  # a window of what is read, and one of what is made
+    made = [segment for file in plan.files for segment in file.segments if not isinstance(segment, Run)]
+    moves = bool(made) or bool(plan.folds)
+    computes = bool(plan.folds) or any(not t.is_plain for segment in made for t in segment.transfers)
+    fixed = _kept_by_folds(plan)
+    if moves:
+        workers = max(1, min(workers, (budget - fixed) // ENOUGH))
+    share = (budget - fixed) // workers
+    if share < LEAST:
+        raise ValueError(f"{budget:,} bytes are too few: this takes {fixed + LEAST:,}")
+    window = min(WINDOW, _power_of_two(share // 16))
+    if not moves:
+        return Buffers(workers, window, total=workers * window)
+    span, half, packed = min(SPAN, share // 2), min(MADE, share // 8), min(PACKED, share // 16)
+    block = min(BLOCK, share // 8 // ARITHMETIC) if computes else 0
+    own = window + span + half * (2 if computes else 1) + packed + block * ARITHMETIC
+    return Buffers(workers, window, span, half, packed, block, workers * own + fixed)
+
+
+def _kept_by_folds(plan: Plan) -> int:
     # A norm for each row, in F64, and what is made of it.
-    rows = max((fold.shape[int(fold.step.number("dim"))] for fold in folds), default=0)
-    return total + (BLOCK + rows) * _ARITHMETIC if folds else total
+    dims = [(fold, int(fold.step.number("dim"))) for fold in plan.folds if fold.step is not None]
+    return ARITHMETIC * max((fold.shape[dim] for fold, dim in dims), default=0)
 
 
-def _is_run(transfer: Transfer) -> bool:
-    strides = [(across, along) for _, across, along in transfer.move.dims]
-    return isinstance(transfer.origin, Fill) or all(stride == (1, 1) for stride in strides)
+def _power_of_two(count: int) -> int:
+    return 1 << max(12, count.bit_length() - 1)

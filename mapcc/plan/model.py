@@ -6,7 +6,8 @@ machine and carried out there, in any order of its output tensors.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from mapcc.ir.bound import Move
@@ -86,18 +87,55 @@ class OutputTensor(NamedTuple):
     transfers: tuple[Transfer, ...]
 
 
+class Run(NamedTuple):
+    """Bytes ``begin`` to ``end`` of an output file are those of a source file from ``offset`` on.
+
+    ``file`` counts :attr:`Plan.sources`; ``~file``, if it is negative, counts :attr:`Plan.folds`.
+    """
+
+    begin: int
+    end: int
+    file: int
+    offset: int
+
+
+class Gathered(NamedTuple):
+    """Bytes of a tensor that are put together window by window."""
+
+    begin: int
+    end: int
+    name: str
+    transfers: tuple[Transfer, ...]
+
+
+class Turned(NamedTuple):
+    """Bytes of a tensor that are put together box by box: each transfer writes long runs of its own."""
+
+    begin: int
+    end: int
+    name: str
+    transfers: tuple[Transfer, ...]
+
+
+Segment = Run | Gathered | Turned
+
+
 @dataclass(frozen=True, slots=True)
 class OutputFile:
     """A file of the output: ``header`` are its first bytes, the tensors follow without gaps.
 
     Attributes:
         size: of the whole file, in bytes.
+        tensors: what the file holds. In a plan that was read from a file they have no transfers:
+            the segments say all that is needed to write them.
+        segments: the bytes behind the header, by how they are made.
     """
 
     name: str
     header: bytes
     size: int
     tensors: tuple[OutputTensor, ...]
+    segments: tuple[Segment, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,15 +147,21 @@ class IndexFile:
 
 
 class Fold(NamedTuple):
-    """An operation that is not elementwise: ``inputs`` to a tensor of ``dtype`` and ``shape``.
+    """A tensor that is made before it is taken apart, row-major, of ``dtype`` and ``shape``.
 
     It is kept on disk while the output needs it, in the type in which it is computed.
+
+    Attributes:
+        step: an operation that is not elementwise, on ``inputs``; None where one tensor, whose
+            elements lie scattered in its file, is only laid out.
+        move: how it is laid out; None with a step.
     """
 
-    step: Step
-    inputs: tuple[SourceTensor, ...]
+    step: Step | None
+    inputs: tuple[SourceTensor | Folded, ...]
     dtype: Dtype
     shape: Shape
+    move: Move | None = None
 
     @property
     def nbytes(self) -> int:
@@ -136,8 +180,8 @@ class Plan:
         bytes_read: of the elements that are used. Where they lie apart, what lies between may
             be read too, if that is cheaper than to skip it.
         bytes_written: the size of the output.
-        scratch: the most bytes of folds that are on disk at one time, beside the output.
-        memory: the most bytes of buffers, whatever the size of the tensors.
+        scratch: the bytes of all folds: they are on disk beside the output until it is complete.
+        origin: what the plan was made from, for the record beside the output: JSON values alone.
     """
 
     sources: tuple[SourceFile, ...]
@@ -147,4 +191,4 @@ class Plan:
     bytes_read: int
     bytes_written: int
     scratch: int
-    memory: int
+    origin: Mapping[str, object] = field(default_factory=dict)

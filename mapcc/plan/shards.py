@@ -8,8 +8,9 @@ from math import prod
 
 from mapcc.plan.lower import Lowered
 from mapcc.plan.model import IndexFile, OutputFile, OutputTensor
+from mapcc.plan.segments import alignment, segments, shifted
 from mapcc.tensors.index import INDEX, SUFFIX
-from mapcc.tensors.safetensors import header_bytes
+from mapcc.tensors.safetensors import header_bytes, padded
 
 # What torch's loaders ask for.
 METADATA = {"format": "pt"}
@@ -49,7 +50,12 @@ def _output_file(name: str, shard: Sequence[Lowered]) -> OutputFile:
         OutputTensor(tensor.name, tensor.dtype, tensor.shape, begin, end, tensor.transfers)
         for tensor, (begin, end) in zip(shard, places, strict=True)
     )
-    return OutputFile(name, header, places[-1][1] if places else len(header), tensors)
+    found = segments(tensors)
+    if shift := alignment(found):
+        header, found = padded(header, shift), shifted(found, shift)
+        tensors = tuple(t._replace(begin=t.begin + shift, end=t.end + shift) for t in tensors)
+    size = tensors[-1].end if tensors else len(header)
+    return OutputFile(name, header, size, tensors, found)
 
 
 def index_file(files: Sequence[OutputFile], prefix: str) -> IndexFile | None:

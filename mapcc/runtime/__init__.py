@@ -1,5 +1,5 @@
 """Floor 7: plans carried out."""
 
-from mapcc.runtime.local import execute
+from mapcc.runtime.local import Options, execute
 
-__all__ = ["execute"]
+__all__ = ["Options", "execute"]

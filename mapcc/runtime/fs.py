@@ -1,27 +1,100 @@
 """The one door to the file system for writes.
 
-An output folder is absent or complete. It grows under another name beside its place and gets its own
-by one rename; until then a marker in it says whose it is, and a lock on the marker that it is in use.
+Nothing else in mapcc changes a file while it converts: each change is one method of :class:`Door`,
+so that a test can count them, fail any of them, and tell what a loss of power would leave.
 """
 
 from __future__ import annotations
 
+import ctypes
+import errno
 import fcntl
 import os
-import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 from mapcc.diagnostics.model import Diagnostic
 from mapcc.errors import MappingError
 
-PARTIAL = ".mapcc-partial"
-MARKER = ".mapcc-partial"
-_MARKED = b"mapcc writes here; without a running mapcc this folder may be deleted\n"
+NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
-_NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-_OLD = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
+# linux/fs.h: _IOW(0x94, 13, struct file_clone_range)
+_FICLONERANGE = 0x4020940D
+# What a file system says that cannot do it. The write that follows tells of a full disk.
+_NO_SUCH_CALL = {errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EXDEV, errno.ENOTTY, errno.EPERM}
+
+
+class Door:
+    """The system calls that change something, each as it is: ``OSError`` passes."""
+
+    def mkdir(self, path: Path) -> None:
+        path.mkdir()
+
+    def create(self, path: Path) -> int:
+        """A descriptor of a file that was not there before."""
+        return os.open(path, NEW, 0o666)
+
+    def pwrite(self, fd: int, data: memoryview, offset: int) -> int:
+        return os.pwrite(fd, data, offset)
+
+    def allocate(self, fd: int, size: int) -> bool:
+        """Whether the file system has set ``size`` bytes aside. It may not know how to."""
+        # Not os.posix_fallocate: where the file system cannot do it, glibc writes to every block.
+        call = _fallocate()
+        if call is None or not size or call(fd, 0, 0, size) == 0:
+            return call is not None
+        error = ctypes.get_errno()
+        if error in _NO_SUCH_CALL:
+            return False
+        raise OSError(error, os.strerror(error))
+
+    def clone(self, source: int, offset: int, count: int, fd: int, at: int) -> bool:
+        """Whether the two files share the blocks of this range from now on."""
+        try:
+            fcntl.ioctl(fd, _FICLONERANGE, struct.pack("qQQQ", source, offset, count, at))
+        except OSError as error:
+            if error.errno in _NO_SUCH_CALL:
+                return False
+            raise
+        return True
+
+    def copy_range(self, source: int, offset: int, count: int, fd: int, at: int) -> int:
+        return os.copy_file_range(source, fd, count, offset, at)
+
+    def truncate(self, fd: int) -> None:
+        os.ftruncate(fd, 0)
+
+    def fsync(self, fd: int) -> None:
+        os.fsync(fd)
+
+    def close(self, fd: int) -> None:
+        os.close(fd)
+
+    def rename(self, path: Path, to: Path) -> None:
+        path.rename(to)
+
+    def unlink(self, path: Path) -> None:
+        path.unlink()
+
+    def rmdir(self, path: Path) -> None:
+        path.rmdir()
+
+
+door = Door()
+
+
+@cache
+def _fallocate() -> Any:
+    """fallocate(2) itself; None where the C library has none."""
+    call = getattr(ctypes.CDLL(None, use_errno=True), "fallocate", None)
+    if call is not None:
+        call.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64]
+    return call
 
 
 def cannot_write(path: Path, why: str, *notes: str, help: str = "") -> MappingError:
@@ -30,7 +103,8 @@ def cannot_write(path: Path, why: str, *notes: str, help: str = "") -> MappingEr
 
 
 @contextmanager
-def _writing(path: Path) -> Iterator[None]:
+def writing(path: Path) -> Iterator[None]:
+    """MC005 for any ``OSError`` inside."""
     try:
         yield
     except OSError as error:
@@ -38,193 +112,73 @@ def _writing(path: Path) -> Iterator[None]:
 
 
 class NewFile:
-    """A file that was not there before; written at any offset, in any order."""
+    """A file that was not there before; written at any offset, in any order, by any thread."""
 
-    __slots__ = ("_fd", "path")
+    __slots__ = ("fd", "path")
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, size: int = 0) -> None:
+        """``size``: what is to be set aside for it, if the file system can."""
         self.path = path
-        with _writing(path):
-            self._fd = os.open(path, _NEW, 0o666)
+        with writing(path):
+            self.fd = door.create(path)
+            try:
+                door.allocate(self.fd, size)
+            except BaseException:
+                os.close(self.fd)
+                raise
 
     def write(self, data: memoryview | bytes, offset: int) -> None:
         """All of ``data``, at byte ``offset``."""
         view = memoryview(data)
-        with _writing(self.path):
+        try:
             while view:
-                written = os.pwrite(self._fd, view, offset)
+                written = door.pwrite(self.fd, view, offset)
                 view, offset = view[written:], offset + written
+        except OSError as error:
+            raise cannot_write(self.path, (error.strerror or str(error)).lower()) from None
+
+    def clone_from(self, source: int, offset: int, begin: int, end: int) -> bool:
+        """Whether bytes ``begin`` to ``end`` are now those of ``source`` from ``offset``, by sharing them."""
+        with writing(self.path):
+            return door.clone(source, offset, end - begin, self.fd, begin)
+
+    def copy_from(self, source: int, offset: int, begin: int, end: int) -> bool:
+        """The same by a copy that the kernel makes; False where it cannot."""
+        try:
+            while begin < end:
+                count = door.copy_range(source, offset, end - begin, self.fd, begin)
+                if not count:
+                    return False  # the source ends: reading it will tell
+                offset, begin = offset + count, begin + count
+        except OSError as error:
+            if error.errno in _NO_SUCH_CALL:
+                return False
+            raise cannot_write(self.path, (error.strerror or str(error)).lower()) from None
+        return True
+
+    def read_into(self, view: memoryview, offset: int) -> None:
+        """What was written, to be hashed."""
+        with writing(self.path):
+            while view:
+                count = os.preadv(self.fd, [view], offset)
+                if not count:
+                    raise cannot_write(self.path, f"it ends at byte {offset:,}")
+                view, offset = view[count:], offset + count
 
     def sync(self) -> None:
         """Return when the disk has it all."""
-        with _writing(self.path):
-            os.fsync(self._fd)
+        with writing(self.path):
+            door.fsync(self.fd)
 
     def close(self) -> None:
-        os.close(self._fd)
+        with writing(self.path):
+            door.close(self.fd)
 
 
-class Staging:
-    """The folder in which an output grows. Made by :func:`staging`."""
-
-    __slots__ = ("_is_done", "_lock", "_parents", "folder", "out")
-
-    def __init__(self, out: Path, folder: Path, lock: int, parents: Sequence[Path]) -> None:
-        self.out, self.folder = out, folder
-        self._lock, self._parents = lock, parents
-        self._is_done = False
-
-    @contextmanager
-    def file(self, name: str, *, durable: bool = True) -> Iterator[NewFile]:
-        """A new file in it. Unless it is ``durable`` it need not survive a loss of power."""
-        file = NewFile(self.folder / name)
-        try:
-            yield file
-            if durable:
-                file.sync()
-        finally:
-            file.close()
-
-    def remove(self, name: str) -> None:
-        path = self.folder / name
-        with _writing(path):
-            path.unlink()
-
-    def require(self, size: int) -> None:
-        """MC005 if the disk has fewer than ``size`` bytes left."""
-        with _writing(self.folder):
-            free = shutil.disk_usage(self.folder).free
-        if free < size:
-            short = f"{size:,} bytes are needed, {free:,} are free: {size - free:,} too few"
-            raise cannot_write(self.out, "the disk is too full", short)
-
-    def commit(self) -> None:
-        """Give the folder its name. Nothing else makes an output appear."""
-        with _writing(self.out):
-            (self.folder / MARKER).unlink()
-            _sync_folder(self.folder)
-            self.folder.rename(self.out)
-            self._is_done = True
-            _sync_folder(self.out.parent)
-
-    def discard(self) -> None:
-        """Leave nothing behind; the marker goes last, so that an interrupted removal can be resumed."""
-        if self._is_done:
-            return  # the name may be another run's by now
-        with suppress(OSError):
-            _empty(self.folder)
-            (self.folder / MARKER).unlink(missing_ok=True)
-            self.folder.rmdir()
-            for parent in reversed(self._parents):
-                parent.rmdir()
-
-    def unlock(self) -> None:
-        os.close(self._lock)
-
-
-@contextmanager
-def staging(out: Path, sources: Sequence[str]) -> Iterator[Staging]:
-    """The place where the output ``out`` grows; removed if it is left without :meth:`Staging.commit`.
-
-    MC005 if ``out`` is there and not empty, if one of the files ``sources`` lies in it, if another
-    run writes it now, or if the file system refuses.
-    """
-    place = _checked(out, sources)
-    parents = [at for at in reversed(place.parents) if not at.exists()]
-    with _writing(place.parent):
-        place.parent.mkdir(parents=True, exist_ok=True)
-    folder = place.with_name(place.name + PARTIAL)
-    claimed = Staging(place, folder, _claim(folder), parents)
+def sync_folder(folder: Path) -> None:
+    """Return when the disk has the names in it. ``OSError`` passes."""
+    fd = os.open(folder, FOLDER)
     try:
-        yield claimed
-    finally:
-        claimed.discard()
-        claimed.unlock()
-
-
-def _checked(out: Path, sources: Sequence[str]) -> Path:
-    try:
-        place = out.resolve()
-        inputs = [Path(source).resolve() for source in sources]
-        is_free = not place.exists() or (place.is_dir() and not any(place.iterdir()))
-    except (OSError, RuntimeError, ValueError) as error:  # circles of links; a NUL in the path
-        raise cannot_write(out, str(error)) from None
-    partial = place.with_name(place.name + PARTIAL)
-    for source in inputs:
-        for folder in (place, partial):
-            if source == folder or folder in source.parents:
-                raise cannot_write(out, f"the source `{source}` is there", help="choose another --out")
-    if not is_free:
-        what = "it is there already, and not empty" if place.is_dir() else "it is a file"
-        raise cannot_write(out, what, help="choose another --out, or remove it first")
-    if not place.name:
-        raise cannot_write(out, "it is the root of the file system")
-    above = next(at for at in place.parents if os.path.lexists(at))
-    if not above.is_dir():
-        raise cannot_write(out, f"`{above.name}` is not a folder", help="choose another --out")
-    return place
-
-
-def _claim(folder: Path) -> int:
-    """Make the folder, or take over what a run that died has left; the lock on its marker."""
-    with _writing(folder):
-        try:
-            folder.mkdir()
-        except FileExistsError:
-            return _claim_stale(folder)
-        fd = os.open(folder / MARKER, _NEW, 0o666)
-        _lock(fd)
-        os.write(fd, _MARKED)
-        return fd
-
-
-def _claim_stale(folder: Path) -> int:
-    try:
-        fd = os.open(folder / MARKER, _OLD)
-    except OSError:
-        why = "it is in the way, and not of mapcc's making"
-        raise cannot_write(folder, why, help="remove it, or choose another --out") from None
-    try:
-        _take_lock(folder, fd)
-        _empty(folder)
-    except BaseException:
-        os.close(fd)
-        raise
-    return fd
-
-
-def _take_lock(folder: Path, fd: int) -> None:
-    if not _lock(fd):
-        raise cannot_write(folder, "another mapcc writes it now")
-    # Its owner may have finished between the opening and the locking.
-    if folder.is_symlink() or not os.path.samestat(os.fstat(fd), (folder / MARKER).stat()):
-        raise cannot_write(folder, "another mapcc wrote it just now")
-
-
-def _lock(fd: int) -> bool:
-    """Whether no other process has it. Where the file system has no locks, nobody has."""
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:
-        return True
-    return True
-
-
-def _empty(folder: Path) -> None:
-    for entry in folder.iterdir():
-        if entry.name == MARKER:
-            continue
-        if entry.is_dir() and not entry.is_symlink():
-            shutil.rmtree(entry)
-        else:
-            entry.unlink()
-
-
-def _sync_folder(folder: Path) -> None:
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
+        door.fsync(fd)
     finally:
         os.close(fd)

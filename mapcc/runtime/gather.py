@@ -88,6 +88,15 @@ class Gatherer:
             self._read_pieces(file, at, move.dims, how, width)
             strided(into, to, move.dims, width)[...] = self._pieces(move.dims, how, width)
 
+    def read(self, file: InputFile, begin: int, box: Move, width: int) -> Array:
+        """The source elements of a move that fits in ``span``, with its dimensions."""
+        room = self.span.nbytes // width
+        how = access(box.dims, GAP // width, room)
+        if how.cut is not None:  # what lies between does not fit
+            how = access(box.dims, 0, room)
+        self._read_pieces(file, begin + box.source_offset * width, box.dims, how, width)
+        return self._pieces(box.dims, how, width)
+
     def _read_pieces(self, file: InputFile, at: int, dims: Dims, how: Access, width: int) -> None:
         view, length = self.span.data, how.span * width
         for number, (across, _) in enumerate(positions([dims[k] for k in how.loops])):

@@ -1,197 +1,211 @@
-"""A plan carried out on this machine, in one thread: window by window, file by file."""
+"""A plan carried out on this machine: its files in threads, then the index, the record, the name."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from math import prod
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from mapcc.diagnostics.model import Diagnostic
 from mapcc.errors import MappingError
-from mapcc.ir.bound import Move
-from mapcc.plan.make import folds_of, last_uses
-from mapcc.plan.memory import BLOCK, SPAN, WINDOW
-from mapcc.plan.model import Fill, Folded, OutputFile, OutputTensor, Plan, SourceTensor, Transfer
-from mapcc.plan.moves import clip, extent
-from mapcc.runtime.arrays import Array, numpy_dtype
-from mapcc.runtime.folds import write_fold
-from mapcc.runtime.fs import NewFile, Staging, staging
-from mapcc.runtime.gather import UNSIGNED, Gatherer, strided
+from mapcc.plan.document import digest, run_key
+from mapcc.plan.memory import BUDGET, Buffers, buffers
+from mapcc.plan.model import Plan
+from mapcc.runtime.fs import cannot_write
+from mapcc.runtime.inputs import Inputs
+from mapcc.runtime.journal import SUFFIX, open_journal
+from mapcc.runtime.pool import Pool
+from mapcc.runtime.record import RECORD, check_record, record_bytes
+from mapcc.runtime.shard import Shard
 from mapcc.runtime.sources import InputFile, opened
-from mapcc.runtime.values import Unrepresentable, filled, transform
+from mapcc.runtime.staging import Staging, checked_place, is_free, staging
+from mapcc.runtime.worker import Copy, Worker
+
+if TYPE_CHECKING:
+    from mapcc.runtime.arrays import Array
 
 Progress = Callable[[int, int], None]
 
+# More threads than this wait for the memory, not for each other.
+_MOST_WORKERS = 8
+_PROBE = ".probe"
 
-def execute(
-    plan: Plan, out: Path, progress: Progress | None = None, *, window: int = WINDOW, span: int = SPAN
-) -> None:
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How a plan is carried out; the output is the same, byte for byte.
+
+    Attributes:
+        memory: bytes of buffers, in all.
+        workers: threads; 0 for as many as there are processors, up to 8.
+        sync: wait until the disk has every file, so that a loss of power costs nothing.
+        verify: read every file back before the output appears. Without ``sync`` it tells little.
+        hashes: keep hashes, without which nothing can be resumed or verified.
+        copy: how bytes go from file to file; None to find out what the file system can.
+        sizes: the buffers themselves, instead of those that ``memory`` and ``workers`` give.
+    """
+
+    memory: int = BUDGET
+    workers: int = 0
+    sync: bool = True
+    verify: bool | None = None
+    hashes: bool = True
+    copy: Copy | None = None
+    sizes: Buffers | None = None
+
+    @property
+    def threads(self) -> int:
+        return self.workers or min(_MOST_WORKERS, len(os.sched_getaffinity(0)))
+
+
+def execute(plan: Plan, out: Path, progress: Progress | None = None, options: Options | None = None) -> bool:
     """Write the output folder ``out``. It appears complete, or not at all.
+
+    What an earlier attempt at the same plan has finished is kept, if its hashes are still right.
 
     Args:
         out: absent, or an empty folder. Folders above it are made.
         progress: called with the bytes written and the bytes to write, from first to last.
-        window, span: sizes of the buffers in bytes: of the target, and of what is read for it.
+
+    Returns:
+        Whether something was written: not if ``out`` is there, made from the same plan.
 
     Raises:
         MappingError: MC001 if a source cannot be read, MC002 if one is not, or does not stay, what the
             plan was made from, MC005 if the output cannot be written (it is there, a source is in it,
-            the disk is full), MC502 if a number cannot be cast to its integer type.
+            the disk is full), MC502 if a number cannot be cast to its integer type, MC007 if the
+            memory is too little.
     """
-    paths = [file.path for file in plan.sources]
-    with opened(plan.sources) as inputs, staging(out, paths) as stage:
-        stage.require(plan.bytes_written + plan.scratch)
-        stamps = [file.stamp for file in inputs]
-        run = _Run(plan, inputs, stage, progress, window, span)
-        run.files()
-        for file, stamp in zip(inputs, stamps, strict=True):
-            file.check_unchanged(stamp)
+    options = options or Options()
+    sizes = _buffers(plan, options)
+    place = checked_place(out, [file.path for file in plan.sources])
+    key = digest(plan)
+    if not is_free(place):
+        check_record(out, place, plan, key)
+        _remove_journal(place)
+        return False
+    with opened(plan.sources) as inputs, staging(place, run_key(plan, key), durable=options.sync) as stage:
+        if not is_free(place):
+            raise cannot_write(out, "another mapcc wrote it just now")
+        _prepare(plan, stage)
+        try:
+            _write(plan, inputs, stage, progress, options, sizes)
+            for file, source in zip(inputs, plan.sources, strict=True):
+                file.check_unchanged(source.stamp or file.stamp)
+        except MappingError as error:
+            if any(d.exit_code == 1 for d in error.diagnostics):
+                stage.forget()  # the source is wrong, or changed: what was made of it is worth nothing
+            raise
+        _finish(plan, key, stage)
         stage.commit()
+    return True
 
 
-@dataclass(slots=True)
-class _Run:
-    plan: Plan
-    inputs: list[InputFile]
-    stage: Staging
-    progress: Progress | None
-    window: int
-    span: int
-    done: int = 0
-    folds: dict[int, InputFile] = field(default_factory=dict)
-    last_uses: dict[int, str] = field(default_factory=dict)
-    gatherer: Gatherer = field(init=False)
-    made: Array = field(init=False)
-    taken: Array = field(init=False)
+def _buffers(plan: Plan, options: Options) -> Buffers:
+    if options.sizes is not None:
+        return options.sizes
+    try:
+        return buffers(plan, options.threads, options.memory)
+    except ValueError as error:
+        raise MappingError([Diagnostic("MC007", f"--memory is too little: {error}")]) from None
 
-    def __post_init__(self) -> None:
-        self.last_uses = last_uses(self.plan.files)
-        # Memory that is never touched costs nothing. A window holds an element of any type.
-        self.window, self.span = max(8, self.window), max(8, self.span)
-        self.gatherer = Gatherer(np.empty(self.span, np.uint8))
-        self.made = np.empty(self.window, np.uint8)
-        self.taken = np.empty(self.window, np.uint8)
 
-    def files(self) -> None:
-        self._advance(0)
+def _prepare(plan: Plan, stage: Staging) -> None:
+    names = {file.name for file in plan.files}
+    stage.keep(names & stage.finished.keys())
+    kept = sum(file.size for file in plan.files if file.name in stage.finished)
+    stage.require(plan.bytes_written + plan.scratch - kept)
+
+
+def _write(
+    plan: Plan,
+    files: Sequence[InputFile],
+    stage: Staging,
+    progress: Progress | None,
+    options: Options,
+    sizes: Buffers,
+) -> None:
+    copy = options.copy or _probe(files, stage)
+    verify = options.sync if options.verify is None else options.verify
+    inputs = Inputs(plan, files, _folder(plan, stage))
+    count = max(1, min(sizes.workers, _parallel(plan)))
+    workers = [Worker(inputs, sizes, copy, hashes=options.hashes) for _ in range(count)]
+    shards = [Shard(f, stage, verify=verify, allocate=copy is not Copy.REFLINK) for f in plan.files]
+
+    def report() -> None:
+        if progress is not None:
+            progress(sum(worker.done for worker in workers), plan.bytes_written)
+
+    report()
+    try:
+        Pool(shards).run(workers, report)
+    finally:
+        inputs.close()
+        for shard in shards:
+            shard.close()
+    report()
+
+
+def _parallel(plan: Plan) -> int:
+    """Threads beyond one for each few MB cost more than they bring."""
+    return max(1, plan.bytes_written >> 22)
+
+
+def _probe(files: Sequence[InputFile], stage: Staging) -> Copy:
+    """Whether the output can share the source's blocks: tried, since no name of a file system tells."""
+    large = next((file for file in files if file.stamp.size >= 1 << 16), None)
+    if large is None:
+        return Copy.WINDOW
+    file = stage.file(_PROBE)
+    try:
+        shares = file.clone_from(large.fd, 0, 0, 4096)
+    finally:
+        file.close()
+    stage.remove(_PROBE)
+    return Copy.REFLINK if shares else Copy.WINDOW
+
+
+def _folder(plan: Plan, stage: Staging) -> Callable[[Inputs, int, Array], InputFile]:
+    def compute(inputs: Inputs, number: int, buffer: Array) -> InputFile:
+        from mapcc.runtime.folds import write_fold
+
+        name = f".fold-{number}"
+        file = stage.file(name, plan.folds[number].nbytes)
         try:
-            for output in self.plan.files:
-                self._file(output)
+            write_fold(plan.folds[number], inputs, file, buffer)
         finally:
-            for fold in self.folds.values():
-                fold.close()
-        # Last, so that what it names is there.
-        if self.plan.index is not None:
-            with self.stage.file(self.plan.index.name) as file:
-                file.write(self.plan.index.content, 0)
-            self._advance(len(self.plan.index.content))
+            file.close()
+        made = InputFile(stage.folder / name)
+        stage.remove(name)  # it stays until it is closed
+        return made
 
-    def _file(self, output: OutputFile) -> None:
-        with self.stage.file(output.name) as file:
-            file.write(output.header, 0)
-            self._advance(len(output.header))
-            for tensor in output.tensors:
-                with self._folds_for(tensor):
-                    self._tensor(tensor, file)
+    return compute
 
-    def _advance(self, count: int) -> None:
-        self.done += count
-        if self.progress is not None:
-            self.progress(self.done, self.plan.bytes_written)
 
-    # --- one tensor
-
-    def _tensor(self, tensor: OutputTensor, file: NewFile) -> None:
-        width = max(8, tensor.dtype.bits) // 8
-        widest = max([width, *(t.source.bits // 8 for t in tensor.transfers)])
-        step = self.window // widest
-        for low, high, transfers in windows(tensor, width, step):
-            for transfer in transfers:
-                for part in clip(transfer.move, low, high):
-                    self._part(tensor, transfer, part, width, low)
-            size = (high - low) * width
-            file.write(self.made.data[:size], tensor.begin + low * width)
-            self._advance(size)
-
-    def _part(self, tensor: OutputTensor, transfer: Transfer, part: Move, width: int, low: int) -> None:
-        if isinstance(transfer.origin, Fill):
-            value = filled(transfer.origin.value, transfer.target).view(UNSIGNED[width])
-            strided(self.made, part.target_offset - low, part.dims, width)[...] = value[0]
-            return
-        file, begin = self._origin(transfer.origin)
-        if transfer.is_plain:
-            self.gatherer.gather(file, begin, part, width, self.made, low)
-            return
+def _finish(plan: Plan, key: str, stage: Staging) -> None:
+    """The index and the record come last, so that what they name is there."""
+    entries = [stage.finished[file.name] for file in plan.files]
+    texts = {RECORD: record_bytes(plan, key, entries)}
+    if plan.index is not None:
+        texts[plan.index.name] = plan.index.content
+    for name, content in texts.items():
+        file = stage.file(name)
         try:
-            self._computed(file, begin, transfer, part, width, low)
-        except Unrepresentable as error:
-            message = f"a value cannot be cast: {error}"
-            raise MappingError([Diagnostic("MC502", message, names=(tensor.name,))]) from None
-
-    def _computed(
-        self, file: InputFile, begin: int, transfer: Transfer, part: Move, width: int, low: int
-    ) -> None:
-        """Gather in the order of the target, compute block by block, and put the result in place."""
-        own = transfer.source.bits // 8
-        self.gatherer.gather(file, begin, _compact(part), own, self.taken, 0)
-        count = part.numel
-        source = self.taken[: count * own].view(numpy_dtype(transfer.source))
-        result = np.empty(count, UNSIGNED[width])
-        for at in range(0, count, BLOCK):
-            block = transform(source[at : at + BLOCK], transfer.source, transfer.steps, transfer.target)
-            result[at : at + BLOCK] = block.view(UNSIGNED[width])
-        sizes = [size for size, _, _ in part.dims]
-        strided(self.made, part.target_offset - low, part.dims, width)[...] = result.reshape(sizes)
-
-    def _origin(self, origin: SourceTensor | Folded) -> tuple[InputFile, int]:
-        if isinstance(origin, Folded):
-            return self.folds[origin.number], 0
-        return self.inputs[origin.file], origin.begin
-
-    # --- folds
-
-    @contextmanager
-    def _folds_for(self, tensor: OutputTensor) -> Iterator[None]:
-        """The folds that a tensor takes from are on disk while it is written, and until their last use."""
-        for number in folds_of(tensor):
-            if number not in self.folds:
-                with self.stage.file(_scratch_name(number), durable=False) as file:
-                    write_fold(self.plan.folds[number], self.inputs, file, self.gatherer.span)
-                self.folds[number] = InputFile(self.stage.folder / _scratch_name(number))
-        yield
-        for number in folds_of(tensor):
-            if self.last_uses[number] == tensor.name:
-                self.folds.pop(number).close()
-                self.stage.remove(_scratch_name(number))
+            file.write(content, 0)
+            if stage.durable:
+                file.sync()
+        finally:
+            file.close()
 
 
-def windows(tensor: OutputTensor, width: int, step: int) -> Iterator[tuple[int, int, list[Transfer]]]:
-    """A tensor in pieces of ``step`` elements, each with the transfers that touch it."""
-    count = (tensor.end - tensor.begin) // width
-    extents = [extent(transfer.move) for transfer in tensor.transfers]
-    at, live = 0, list[int]()
-    for low in range(0, count, step):
-        high = min(low + step, count)
-        while at < len(extents) and extents[at][0] < high:
-            live.append(at)
-            at += 1
-        yield low, high, [tensor.transfers[k] for k in live]
-        live = [k for k in live if extents[k][1] > high]
-
-
-def _compact(part: Move) -> Move:
-    """The same elements, one behind the other in the order of the target."""
-    stride = prod(size for size, _, _ in part.dims)
-    dims = []
-    for size, across, _ in part.dims:
-        stride //= size
-        dims.append((size, across, stride))
-    return Move(part.source, part.source_offset, part.target, 0, tuple(dims))
-
-
-def _scratch_name(number: int) -> str:
-    return f".fold-{number}"
+def _remove_journal(place: Path) -> None:
+    """Of an attempt that died between the rename and its end; not of one that is at work elsewhere."""
+    path = place.with_name(place.name + SUFFIX)
+    if os.path.lexists(path):
+        journal = open_journal(path, "", durable=False)
+        try:
+            journal.unlink()
+        finally:
+            journal.close()

@@ -16,18 +16,18 @@ from mapcc.tensors.disk import Stamp, reading, unreadable
 class InputFile:
     """An open file."""
 
-    __slots__ = ("_fd", "path", "stamp")
+    __slots__ = ("fd", "path", "stamp")
 
     def __init__(self, path: Path) -> None:
         self.path = path
         with reading(path) as (fd, stamp):
-            self._fd, self.stamp = os.dup(fd), stamp
+            self.fd, self.stamp = os.dup(fd), stamp
 
     def read_into(self, view: memoryview, offset: int) -> None:
         """Fill ``view`` from byte ``offset``. MC001 if it cannot be read, MC002 if it ends before."""
         try:
             while view:
-                count = os.preadv(self._fd, [view], offset)
+                count = os.preadv(self.fd, [view], offset)
                 if not count:
                     raise _changed(self.path, f"it ends at byte {offset:,}")
                 view, offset = view[count:], offset + count
@@ -35,12 +35,12 @@ class InputFile:
             raise MappingError([unreadable(self.path, error)]) from None
 
     def check_unchanged(self, since: Stamp) -> None:
-        status = os.fstat(self._fd)
+        status = os.fstat(self.fd)
         if Stamp(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns) != since:
             raise _changed(self.path, "its size or its time of change is another")
 
     def close(self) -> None:
-        os.close(self._fd)
+        os.close(self.fd)
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -42,6 +43,17 @@ class Loader:
             mapping = None if text is None else self._parsed(Source(str(path), text))
             self._read[key] = mapping if len(self.found) == before else None
         return self._read[key]
+
+    def preload(self, path: Path, text: str) -> None:
+        """As if ``path`` were a file with this text."""
+        mapping = self._parsed(Source(str(path), text))
+        self._read[_identity(path)] = mapping
+
+    def texts(self) -> Iterator[tuple[Path, str]]:
+        """The files that were read, by the names under which they were first, and what they say."""
+        for mapping in self._read.values():
+            if mapping is not None and mapping.source is not None:
+                yield Path(mapping.source.name), mapping.source.text
 
     def used(self, use: rules.Use, by: Path, chain: tuple[Path, ...]) -> tuple[Path, rules.Mapping] | None:
         """The file that ``use`` names, beside the file ``by``; ``chain`` is what uses it already."""

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import re
-from functools import cache
 
-from lark import Lark
 from lark.exceptions import UnexpectedCharacters, UnexpectedInput, UnexpectedToken
 
-from mapcc import resources
 from mapcc.diagnostics.model import Diagnostic, Diagnostics
 from mapcc.ir import rules
+from mapcc.syntax import tables
 from mapcc.syntax.comments import OPAQUE, attach
 from mapcc.syntax.tree import Builder, Node
 from mapcc.text import Source, Span
@@ -19,7 +17,6 @@ MAX_BYTES = 1 << 20
 MAX_DEPTH = 32
 MAX_SYNTAX_ERRORS = 20
 
-_FRAGMENTS = ("side", "names", "shape", "expr", "filled", "modifiers")
 _CONTINUES = re.compile(r"\s*(?:->|<->|\||,|(?:where|optional|because)\b)")
 
 # What a person calls the terminals that can be expected.
@@ -41,18 +38,6 @@ _READABLE = {
     "__ANON_0": "'->'",
     "_ARROW": "'->'",
 }
-
-
-@cache
-def _lark(*starts: str) -> Lark:
-    return Lark(
-        resources.grammar(),
-        parser="lalr",
-        lexer="contextual",
-        start=list(starts),
-        propagate_positions=True,
-        maybe_placeholders=False,
-    )
 
 
 def parse(source: Source, found: Diagnostics) -> rules.Mapping:
@@ -81,7 +66,7 @@ def parse_fragment(start: str, text: str, builder: Builder) -> Node | None:
         builder.found.add(Diagnostic("MC103", "text too long or nested too deeply", _at(builder, 0, 1)))
         return None
     try:
-        return _lark(*_FRAGMENTS).parse(text, start=start)
+        return tables.parser("fragments").parse(text, start=start)
     except UnexpectedInput as error:
         offset = _offset(error, text)
         builder.found.add(_diagnostic(error, text, _at(builder, offset, offset + 1)))
@@ -122,7 +107,7 @@ def _parse_with_recovery(source: Source, found: Diagnostics) -> Node | None:
     errors: list[Diagnostic] = []
     while len(errors) < MAX_SYNTAX_ERRORS:
         try:
-            tree = _lark("mapping").parse(text)
+            tree = tables.parser("mapping").parse(text)
         except UnexpectedInput as error:
             offset = _offset(error, text)
             span = _clip(source, offset, _width(error))

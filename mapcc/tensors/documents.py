@@ -9,7 +9,7 @@ from pathlib import Path
 from mapcc.diagnostics.model import Diagnostic
 from mapcc.errors import MappingError
 from mapcc.tensors.disk import read_all
-from mapcc.tensors.strict_json import JsonFault, Numbers, find_key, loads
+from mapcc.tensors.strict_json import JsonFault, Numbers, find_key, load_entries
 from mapcc.text import Source, Span
 
 # The Hub's own limit for an index is 10 MB; a checkpoint of 60 layers with 384 experts needs 14.
@@ -44,7 +44,7 @@ def read_document(path: Path, numbers: Numbers = "naturals") -> Document:
     except UnicodeDecodeError as error:
         raise MappingError([_fault(path, f"it is not UTF-8 at byte {error.start:,}")]) from None
     try:
-        members = loads(text, numbers)
+        members = load_entries(text, numbers)
     except JsonFault as fault:
         raise MappingError([_fault(path, fault.rule, text, _one(fault.at))]) from None
     if not isinstance(members, dict):

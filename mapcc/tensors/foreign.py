@@ -1,4 +1,4 @@
-"""Files that are not safetensors: told by their content, and what to do with them."""
+"""Files that mapcc does not read: told by their content, and what to do with them."""
 
 from __future__ import annotations
 
@@ -7,56 +7,69 @@ from pathlib import Path
 
 from mapcc.diagnostics.model import Diagnostic
 
-SNIFFED = 16  # bytes from the start of a file
+SNIFFED = 264  # bytes from the start of a file: the mark of a tar archive ends at 262
 PICKLED = (".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle")
 
+_PICKLE = "a pickle without an archive around it, as old releases of torch wrote it"
+_TAR = "a tar archive, as the first releases of torch wrote it"
 _MAGICS = (
-    (b"PK\x03\x04", "a zip archive, as torch.save writes it"),
-    (b"\x80\x02", "a pickle"),
-    (b"\x80\x03", "a pickle"),
-    (b"\x80\x04", "a pickle"),
-    (b"\x80\x05", "a pickle"),
+    (b"PK\x03\x04", "a zip archive"),
+    (b"\x80\x02", _PICKLE),
+    (b"\x80\x03", _PICKLE),
+    (b"\x80\x04", _PICKLE),
+    (b"\x80\x05", _PICKLE),
     (b"GGUF", "a GGUF file"),
     (b"\x89HDF\r\n\x1a\n", "an HDF5 file"),
     (b"\x93NUMPY", "a numpy array"),
 )
-_CONVERT = (
-    "import sys, torch, safetensors.torch as s; "
-    "d = torch.load(sys.argv[1], map_location='cpu', weights_only=True); d = d.get('state_dict', d); "
-    "s.save_file({k: v.clone().contiguous() for k, v in d.items()}, sys.argv[2])"
+_RESAVE = (
+    "import sys, torch; "
+    "torch.save(torch.load(sys.argv[1], map_location='cpu', weights_only=True), sys.argv[2])"
 )
+_RESAVE_TAR = _RESAVE.replace("weights_only=True", "weights_only=False")
 
 
 def foreign_kind(start: bytes) -> str | None:
-    """What a file is that begins with these bytes; None if it may be a safetensors file.
+    """What a file is that begins with these bytes; None if it may be one that mapcc reads.
 
     The first eight bytes of safetensors are a length, so they can be anything: the ninth decides.
 
-    >>> foreign_kind(b"PK\\x03\\x04" + bytes(12))
-    'a zip archive, as torch.save writes it'
+    >>> foreign_kind(b"GGUF" + bytes(12))
+    'a GGUF file'
     """
+    if start[257:262] == b"ustar":
+        return _TAR
     if start[8:9] == b"{":
         return None
     return next((kind for magic, kind in _MAGICS if start.startswith(magic)), None)
 
 
 def foreign(path: Path, kind: str) -> Diagnostic:
-    """MC006 for a file of another kind; with the command that rewrites it, where torch can."""
-    pickled = kind.startswith(("a zip", "a pickle"))
-    return Diagnostic(
-        "MC006",
-        f"`{path}` is {kind}, not a safetensors file",
-        notes=("a pickle can run code when it is loaded: this release reads safetensors only",)
-        if pickled
-        else (),
-        help=conversion(path) if pickled else "convert it to safetensors with its own tools",
-    )
+    """MC006 for a file of another kind; with the command that rewrites it, where there is one."""
+    notes: tuple[str, ...] = ()
+    if kind == _TAR:
+        notes = (
+            "torch reads such a file only as a pickle that can run code: do it if you trust who made it",
+        )
+        help = resave(path, _RESAVE_TAR)
+    elif kind == _PICKLE or kind.startswith("a pickle"):
+        notes = ("its tensors have no place of their own in the file from which they could be read",)
+        help = resave(path)
+    else:
+        help = "convert it to safetensors with its own tools"
+    return Diagnostic("MC006", f"`{path}` is {kind}", notes=notes, help=help)
 
 
-def conversion(path: Path) -> str:
-    """How to rewrite a checkpoint of torch.save, as a command to type."""
-    target = path.with_suffix(".safetensors")
-    if target == path:
-        target = path.with_name(f"{path.stem}.rewritten.safetensors")
-    words = ("python", "-c", _CONVERT, str(path), str(target))
+def resave(path: Path, program: str = _RESAVE) -> str:
+    """How to rewrite a checkpoint of torch as an archive of today, as a command to type."""
+    words = ("python", "-c", program, str(path), str(rewritten(path, ".pt")))
     return f"rewrite it first: {shlex.join(words)}"
+
+
+def rewritten(path: Path, suffix: str) -> Path:
+    """Where the rewritten file goes: beside it, under a name that is not its own.
+
+    >>> rewritten(Path("a/model.bin"), ".pt").name
+    'model.rewritten.pt'
+    """
+    return path.with_name(f"{path.stem}.rewritten{suffix}")

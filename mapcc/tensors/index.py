@@ -9,12 +9,13 @@ from mapcc.diagnostics.fold import fold
 from mapcc.diagnostics.model import Diagnostic
 from mapcc.errors import MappingError
 from mapcc.tensors.documents import Document
-from mapcc.tensors.foreign import PICKLED
 from mapcc.tensors.shards import Shards, leads_outside, read_shards
 from mapcc.tensors.spec import name_fault, name_faults
 
 SUFFIX = ".safetensors"
+SUFFIXES = (SUFFIX, ".bin", ".pt", ".pth", ".ckpt")
 INDEX = ".safetensors.index.json"
+INDEXES = (INDEX, *(f"{suffix}.index.json" for suffix in SUFFIXES[1:]))
 WEIGHT_MAP = "weight_map"
 
 _AGAIN = (
@@ -31,8 +32,8 @@ def shard_fault(name: str) -> str | None:
     """
     if PurePosixPath(name).name != name or PureWindowsPath(name).name != name:
         return "a shard is a plain file name, without folders"
-    if not name.endswith(SUFFIX):
-        return f"a shard's name ends with {SUFFIX}"
+    if not name.endswith(SUFFIXES):
+        return f"a shard's name ends with {SUFFIX}, or as one of torch.save does: {', '.join(SUFFIXES[1:])}"
     if name.startswith("."):
         return "a shard's name does not begin with a dot"
     if name_fault(name) is not None or len(name.encode()) > 255:
@@ -40,11 +41,14 @@ def shard_fault(name: str) -> str | None:
     return None
 
 
-def open_index(document: Document, anywhere: bool = False) -> tuple[tuple[Path, ...], Shards]:
+def open_index(
+    document: Document, anywhere: bool = False, select: str | None = None
+) -> tuple[tuple[Path, ...], Shards]:
     """The shards that an index names, read, and compared with what it says of them.
 
     Args:
         anywhere: whether a shard may be a link to outside of the checkpoint's folder.
+        select: which dictionary of each shard, if they are archives of torch.
 
     Raises:
         MappingError: with everything that is wrong: MC003 for the index and for what it
@@ -61,7 +65,7 @@ def open_index(document: Document, anywhere: bool = False) -> tuple[tuple[Path, 
         faults.append(document.fault(message, WEIGHT_MAP, names=tuple(absent), help=_AGAIN))
     if faults:
         raise MappingError(faults)
-    shards = read_shards(paths)
+    shards = read_shards(paths, select)
     faults = list(_differences(document, weight_map, files, shards))
     if faults:
         raise MappingError(faults)
@@ -79,10 +83,6 @@ def _weight_map(document: Document) -> dict[str, str]:
         if not isinstance(file, str):
             raise MappingError([document.fault("a shard is a file's name", name, names=(name,))])
         files.add(file)
-    if all(file.endswith(PICKLED) for file in files):
-        message = f"the shards of `{document.path}` are files of torch.save, not safetensors"
-        help = "this release reads safetensors only; most models have them as well"
-        raise MappingError([Diagnostic("MC006", message, names=tuple(sorted(files)), help=help)])
     faults = [document.fault(f"{why}: `{file}`") for file in sorted(files) if (why := shard_fault(file))]
     if len({file.casefold() for file in files}) < len(files):
         faults.append(document.fault("two shards differ in upper and lower case only"))

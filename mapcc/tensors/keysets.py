@@ -11,97 +11,108 @@ from mapcc.errors import MappingError
 from mapcc.tensors.disk import listing, read_at, reading
 from mapcc.tensors.documents import ConfigFile, read_document
 from mapcc.tensors.factory import PREFIX, read_factory
-from mapcc.tensors.foreign import PICKLED, SNIFFED, conversion, foreign, foreign_kind
-from mapcc.tensors.index import INDEX, SUFFIX, open_index
+from mapcc.tensors.folder import folder_files
+from mapcc.tensors.foreign import PICKLED, SNIFFED, foreign, foreign_kind
+from mapcc.tensors.index import INDEXES, SUFFIX, open_index
 from mapcc.tensors.keysfile import read_keys
 from mapcc.tensors.shards import Shards, leads_outside, read_shards
 from mapcc.tensors.spec import Manifest
 from mapcc.tensors.strict_json import collector_off
+from mapcc.tensors.weights import is_archive, not_selectable
 
 _READS = (
-    "mapcc reads .safetensors files, a folder of them, .safetensors.index.json, keys files (.json), "
-    "and py:module:function"
+    "mapcc reads .safetensors files, archives of torch.save and TorchScript (.pt, .pth, .bin, .ckpt), .npz, "
+    "a folder or an index.json of these, keys files (.json), and py:module:function"
 )
 _CONFIG = "config.json"
 
 
 def open_keyset(
-    src: str | Path, *, config: str | Path | None = None, links_anywhere: bool = False
+    src: str | Path,
+    *,
+    config: str | Path | None = None,
+    links_anywhere: bool = False,
+    select: str | None = None,
 ) -> Manifest:
     """The names, types and shapes of a source, and where its bytes lie. Only headers are read.
 
     Args:
-        src: a ``.safetensors`` file; a folder (its index if it has just one, else all its
-            ``.safetensors``); an ``.index.json``; a keys file; ``py:module:function`` or
-            ``py:path/to/file.py:function``.
+        src: a ``.safetensors`` file, an archive of ``torch.save``, of TorchScript or of
+            ``numpy.savez``; a folder (its index if it has just one, else all its
+            ``.safetensors``, else its one archive); an ``.index.json``; a keys file;
+            ``py:module:function`` or ``py:path/to/file.py:function``.
         config: a config to take instead of the ``config.json`` beside the source (beside a
             keys file ``NAME.json``, a ``NAME.config.json`` comes first).
         links_anywhere: whether files that are found, not named, may be links to outside
             of the checkpoint's folder.
+        select: for archives of torch, the dictionary that is meant, as a dotted path
+            (``state_dict``, ``model.ema``); ``.`` for the tensors at the top.
 
     Raises:
         MappingError: with all that is wrong. MC001: not there, or not to be read. MC002:
-            malformed safetensors. MC003: malformed JSON, a name in two files, an index
-            that does not tell the truth. MC004: a factory that fails. MC006: a file or a
-            folder of another kind.
+            a malformed file of weights. MC003: malformed JSON, a name in two files, an
+            index that does not tell the truth. MC004: a factory that fails. MC006: a file
+            or a folder of another kind, or one that can be meant in several ways. MC007: a
+            ``select`` that leads nowhere.
     """
     given = None if config is None else ConfigFile(Path(config))
     if given is not None:
         given.read()  # what was named is wanted: its faults are told now
     if isinstance(src, str) and src.startswith(PREFIX):
+        if select is not None:
+            raise MappingError([not_selectable(src, select)])
         return Manifest(read_factory(src), (), src, given, {})
     path = Path(src)
     with collector_off():
         if (entries := listing(path)) is not None:
-            return _open_folder(path, entries, given, links_anywhere)
-        return _open_file(path, given, links_anywhere)
+            return _open_folder(path, entries, given, links_anywhere, select)
+        return _open_file(path, given, links_anywhere, select)
 
 
-def _open_file(path: Path, config: ConfigFile | None, anywhere: bool) -> Manifest:
+def _open_file(path: Path, config: ConfigFile | None, anywhere: bool, select: str | None) -> Manifest:
     with reading(path) as (fd, _):
         start = read_at(fd, SNIFFED, 0)
-    kind = foreign_kind(start)
-    if kind is None and path.suffix in PICKLED and start[8:9] != b"{":
-        kind = "a pickle by its name"
+    kind = None if is_archive(start) else foreign_kind(start)
     if kind is not None:
         raise MappingError([foreign(path, kind)])
     if path.name.endswith(".index.json"):
-        return _open_index(path, config, anywhere)
-    if path.suffix == ".json":
+        return _open_index(path, config, anywhere, select)
+    if path.suffix == ".json" and not is_archive(start):
+        if select is not None:
+            raise MappingError([not_selectable(path, select)])
         places = (path.with_suffix(".config.json"), path.parent / _CONFIG)
         return Manifest(read_keys(read_document(path)), (), str(path), _config(config, anywhere, *places), {})
-    # Without the ending too: the blobs of the Hub's cache have none.
-    if path.suffix == SUFFIX or start[8:9] == b"{":
-        return _manifest(path, (path,), read_shards([path]), _config(config, anywhere, path.parent / _CONFIG))
+    # By content, whatever the ending: the blobs of the Hub's cache have none.
+    if is_archive(start) or start[8:9] == b"{" or path.suffix in (SUFFIX, *PICKLED):
+        shards = read_shards([path], select)
+        return _manifest(path, (path,), shards, _config(config, anywhere, path.parent / _CONFIG))
     raise MappingError([Diagnostic("MC006", f"`{path}` is of no kind that mapcc knows", notes=(_READS,))])
 
 
-def _open_index(path: Path, config: ConfigFile | None, anywhere: bool) -> Manifest:
-    paths, shards = open_index(read_document(path, "numbers"), anywhere)
+def _open_index(path: Path, config: ConfigFile | None, anywhere: bool, select: str | None) -> Manifest:
+    paths, shards = open_index(read_document(path, "numbers"), anywhere, select)
     return _manifest(path, paths, shards, _config(config, anywhere, path.parent / _CONFIG))
 
 
-def _open_folder(path: Path, entries: list[str], config: ConfigFile | None, anywhere: bool) -> Manifest:
-    indexes = [name for name in entries if name.endswith(INDEX)]
-    files = [name for name in entries if name.endswith(SUFFIX)]
-    if not indexes and not files:
-        raise MappingError([_nothing(path, entries)])
-    used = indexes if len(indexes) == 1 else files
+def _open_folder(
+    path: Path, entries: list[str], config: ConfigFile | None, anywhere: bool, select: str | None
+) -> Manifest:
+    used = folder_files(path, entries)
     outside = [fault for name in used if not anywhere and (fault := leads_outside(path / name, path))]
     if outside:
         raise MappingError(outside)
-    if len(indexes) == 1:
-        manifest = _open_index(path / indexes[0], config, anywhere)
+    if used[0].endswith(INDEXES):
+        manifest = _open_index(path / used[0], config, anywhere, select)
         return replace(manifest, where=str(path))
-    paths = tuple(path / name for name in files)
-    shards = read_shards(paths)
+    paths = tuple(path / name for name in used)
+    shards = read_shards(paths, select)
     if shards.twice:
         raise MappingError([_twice(path, paths, shards)])
     return _manifest(path, paths, shards, _config(config, anywhere, path / _CONFIG))
 
 
 def _manifest(where: Path, files: tuple[Path, ...], shards: Shards, config: ConfigFile | None) -> Manifest:
-    return Manifest(shards.tensors, files, str(where), config, shards.metadata, shards.stamps)
+    return Manifest(shards.tensors, files, str(where), config, shards.metadata, shards.stamps, shards.skipped)
 
 
 def _config(given: ConfigFile | None, anywhere: bool, *places: Path) -> ConfigFile | None:
@@ -126,24 +137,3 @@ def _twice(path: Path, paths: tuple[Path, ...], shards: Shards) -> Diagnostic:
         help="name the file, or the .safetensors.index.json, that you mean",
         names=tuple(fold(shards.twice)),
     )
-
-
-def _nothing(path: Path, entries: list[str]) -> Diagnostic:
-    pickled = [name for name in entries if name.endswith(PICKLED)]
-    inside = [name for name in entries[:1000] if any((path / name).glob(f"*{SUFFIX}"))]
-    keys = [name for name in entries if name.endswith(".json") and name != _CONFIG]
-    notes = [
-        f"{what}: {', '.join(fold(names, 8))}"
-        for what, names in (
-            ("folders in it with safetensors", inside),
-            ("files of torch.save", pickled),
-            ("JSON files", keys),
-        )
-        if names
-    ]
-    help = _READS
-    if inside:
-        help = f"name one of its folders: {path / inside[0]}"
-    elif pickled:
-        help = conversion(path / pickled[0])
-    return Diagnostic("MC006", f"`{path}` has no safetensors file", notes=tuple(notes), help=help)

@@ -38,13 +38,16 @@ def read_keys(document: Document) -> dict[str, TensorSpec]:
     for name, rule in name_faults(entries.keys()).items():
         faults.setdefault(rule, []).append(name)
     make = tuple.__new__  # a third of the time of the constructor
+    seen: dict[int, _Layout | str] = {}  # by the entry itself: many names may share one
     for name, entry in entries.items():
-        layout = _layout(entry, layouts)
+        layout = seen.get(id(entry))
+        if layout is None:
+            layout = seen[id(entry)] = _layout(entry, layouts)
         if isinstance(layout, str):
             faults.setdefault(layout, []).append(name)
         else:
             dtype, shape = layout
-            tensors[name] = make(TensorSpec, (name, dtype, shape, None, 0, 0))
+            tensors[name] = make(TensorSpec, (name, dtype, shape, None, 0, 0, None))
     if faults:
         help = _several(entries)
         raise MappingError(

@@ -3,7 +3,7 @@
 A file has 8 bytes of length (little endian), the header (JSON, padded with spaces),
 and the data. The reader takes a subset of what the safetensors library takes: what a
 file could mean in two ways, or what other readers choke on, is refused. The rules and
-their reasons are the table of ``tests/tensors/test_safetensors.py``.
+their reasons are the table of ``tests/tensors/headers.py``.
 """
 
 from __future__ import annotations
@@ -36,11 +36,12 @@ _Layouts = dict[object, tuple[Dtype, tuple[int, ...], int]]
 
 
 class Header(NamedTuple):
-    """The tensors of one file in the header's order, its ``__metadata__``, and what the file was."""
+    """The tensors of one file in its order, its ``__metadata__``, what the file was, and what else it has."""
 
     tensors: list[TensorSpec]
     metadata: dict[str, str]
     stamp: Stamp
+    skipped: tuple[str, ...] = ()
 
 
 class HeaderFault(Exception):
@@ -81,7 +82,7 @@ def parse_header(
 ) -> tuple[list[TensorSpec], dict[str, str]]:
     """The tensors and the metadata of a header, given without its length. ``HeaderFault`` if malformed."""
     members = _members(raw)
-    metadata = _metadata(members.pop(METADATA, None))
+    metadata = _metadata(members.pop(METADATA, None), raw)
     if len(members) > MAX_TENSORS:
         raise HeaderFault(f"a file has at most {MAX_TENSORS:,} tensors")
     base = LENGTH + len(raw)
@@ -93,7 +94,8 @@ def parse_header(
         tensors = [_tensor(name, entry, base, file, layouts) for name, entry in members.items()]
         _check_cover(tensors, base, file_size)
     except HeaderFault as fault:
-        raise HeaderFault(fault.rule, _offset(raw, fault.name), fault.name) from None
+        at = _offset(raw, fault.name) if fault.at is None else fault.at
+        raise HeaderFault(fault.rule, at, fault.name) from None
     return tensors, metadata
 
 
@@ -140,6 +142,16 @@ def header_bytes(
     return len(header).to_bytes(LENGTH, "little") + header, [(base + b, base + e) for b, e in places]
 
 
+def padded(header: bytes, count: int) -> bytes:
+    """The first bytes of a file with ``count`` more spaces behind the header.
+
+    >>> padded(bytes([2, 0, 0, 0, 0, 0, 0, 0]) + b"{}", 6)
+    b'\\x08\\x00\\x00\\x00\\x00\\x00\\x00\\x00{}      '
+    """
+    text = header[LENGTH:] + b" " * count
+    return len(text).to_bytes(LENGTH, "little") + text
+
+
 def _checked_size(name: str, dtype: Dtype, shape: tuple[int, ...]) -> int:
     fault = name_fault(name)
     if fault is not None:
@@ -184,11 +196,11 @@ def _members(raw: bytes) -> dict[str, object]:
     return members
 
 
-def _metadata(value: object) -> dict[str, str]:
+def _metadata(value: object, raw: bytes) -> dict[str, str]:
     if value is None:
         return {}
     if not isinstance(value, dict) or not all(isinstance(text, str) for text in value.values()):
-        raise HeaderFault(f"{METADATA} is an object of strings")
+        raise HeaderFault(f"{METADATA} is an object of strings", _offset(raw, METADATA))
     return value
 
 
@@ -211,7 +223,7 @@ def _tensor(name: str, entry: object, base: int, file: int | None, layouts: _Lay
         raise HeaderFault("data_offsets are two natural numbers", name=name) from None
     if span != size:
         raise HeaderFault(f"its dtype and shape make {size:,} bytes; its offsets {span:,}", name=name)
-    return tuple.__new__(TensorSpec, (name, dtype, shape, file, base + begin, base + end))
+    return tuple.__new__(TensorSpec, (name, dtype, shape, file, base + begin, base + end, None))
 
 
 def _layout(word: object, dims: object, name: str) -> tuple[Dtype, tuple[int, ...], int]:
@@ -237,11 +249,9 @@ def _check_cover(tensors: list[TensorSpec], base: int, file_size: int) -> None:
             raise HeaderFault(f"tensors lie one after the other; this one {what}", name=spec.name)
         at = spec.end
     if at > file_size:
-        raise HeaderFault(f"the tensors end at byte {at:,}, but the file at {file_size:,}: it is cut short")
+        raise HeaderFault(f"the tensors end at byte {at:,}: it is cut short", file_size)
     if at < file_size:
-        raise HeaderFault(
-            f"the tensors end at byte {at:,}, but the file at {file_size:,}: what follows is no tensor"
-        )
+        raise HeaderFault(f"the tensors end there, the file at {file_size:,}: what follows is no tensor", at)
 
 
 def _offset(raw: bytes, name: str | None) -> int | None:

@@ -9,8 +9,8 @@ from pathlib import Path
 from mapcc.diagnostics.model import Diagnostic
 from mapcc.errors import MappingError
 from mapcc.tensors.disk import Stamp
-from mapcc.tensors.safetensors import read_header
 from mapcc.tensors.spec import TensorSpec
+from mapcc.tensors.weights import read_weights
 
 _HUB = ("models--", "datasets--", "spaces--")
 
@@ -22,22 +22,25 @@ class Shards:
     Attributes:
         tensors: by name; one that two files hold is here as in the first of them.
         twice: the names that two files hold, with the second file's index.
+        skipped: entries of the files that are no tensors.
     """
 
     tensors: dict[str, TensorSpec]
     metadata: dict[str, str]
     stamps: tuple[Stamp, ...]
     twice: dict[str, int]
+    skipped: tuple[str, ...] = ()
 
 
-def read_shards(paths: Sequence[Path]) -> Shards:
+def read_shards(paths: Sequence[Path], select: str | None = None) -> Shards:
     """Reads the headers of ``paths``. ``MappingError`` with the faults of all of them at once."""
     shards = Shards({}, {}, (), {})
+    skipped: dict[str, None] = {}
     stamps: list[Stamp] = []
     faults: list[Diagnostic] = []
     for file, path in enumerate(paths):
         try:
-            header = read_header(path, file)
+            header = read_weights(path, file, select)
         except MappingError as error:
             faults.extend(error.diagnostics)
             continue
@@ -47,9 +50,10 @@ def read_shards(paths: Sequence[Path]) -> Shards:
         for key, text in header.metadata.items():
             shards.metadata.setdefault(key, text)
         stamps.append(header.stamp)
+        skipped |= dict.fromkeys(header.skipped)
     if faults:
         raise MappingError(faults)
-    return Shards(shards.tensors, shards.metadata, tuple(stamps), shards.twice)
+    return Shards(shards.tensors, shards.metadata, tuple(stamps), shards.twice, tuple(skipped))
 
 
 def leads_outside(path: Path, root: Path) -> Diagnostic | None:

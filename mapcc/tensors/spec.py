@@ -25,7 +25,10 @@ class TensorSpec(NamedTuple):
     Attributes:
         dtype: None where the key set makes no claim.
         file: index into ``Manifest.files``; None where there are no bytes.
-        begin, end: where the bytes lie, counted from the start of that file.
+        begin, end: where the bytes lie, counted from the start of that file: from the element
+            with index 0 to one past the last byte that an element has.
+        strides: how many elements lie from one index to the next, for each dimension; None
+            where they lie in row-major order without gaps.
     """
 
     name: str
@@ -34,6 +37,7 @@ class TensorSpec(NamedTuple):
     file: int | None = None
     begin: int = 0
     end: int = 0
+    strides: tuple[int, ...] | None = None
 
     @property
     def numel(self) -> int:
@@ -58,6 +62,7 @@ class Manifest:
         where: the source, as it was named.
         config: the ``config.json`` of the source, read when first asked; None if there is none.
         metadata: the ``__metadata__`` of the files; of those that differ between shards, the first.
+        skipped: entries of the source that are no tensors of it: an epoch, an optimizer's state.
     """
 
     tensors: dict[str, TensorSpec]
@@ -66,6 +71,7 @@ class Manifest:
     config: Mapping[str, object] | None
     metadata: dict[str, str]
     stamps: tuple[Stamp, ...] = ()
+    skipped: tuple[str, ...] = ()
 
     @property
     def names(self) -> Collection[str]:

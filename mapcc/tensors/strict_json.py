@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import json
 import re
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Literal, NoReturn
@@ -15,6 +16,9 @@ Numbers = Literal["naturals", "numbers", "floats"]
 _SIGN = re.compile(r"(?:\A|[\[:,])[ \t\n\r]*-")
 _BOOLEAN = re.compile(r"(?:\A|[\[:,])[ \t\n\r]*(?:true|false)")
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+_BLANK = " \t\n\r"
+_ENTRY = re.compile(r'"([^"]*+)"[ \t\n\r]*+:[ \t\n\r]*+(\{[^{}]*+\})')
+_FIRST_ENTRY = re.compile(r"[ \t\n\r]*+\{[ \t\n\r]*+" + _ENTRY.pattern)
 _COLON = re.compile(r"[ \t\n\r]*:")
 
 
@@ -38,8 +42,8 @@ class _Twice(JsonFault):
 
 
 class _Number(JsonFault):
-    def __init__(self, text: str) -> None:
-        super().__init__(f"the number {text[:40]} is not a natural number")
+    def __init__(self, text: str, rule: str = "") -> None:
+        super().__init__(rule or f"the number {text[:40]} is not a natural number")
         self.text = text
 
 
@@ -75,12 +79,45 @@ def loads(text: str, numbers: Numbers = "naturals") -> object:
     except RecursionError:
         raise JsonFault("JSON: nested too deeply") from None
     except ValueError:
-        raise JsonFault("JSON: a number with too many digits") from None
+        raise JsonFault("JSON: a number with too many digits", _long_number(text)) from None
     if numbers == "naturals" and ("true" in text or "false" in text) and _BOOLEAN.search(text):
-        _refuse_booleans(value)
+        _refuse_booleans(value, text)
     if "\\" in text and _SURROGATE.search(text):
         _refuse_surrogates(text)
     return value
+
+
+def load_entries(text: str, numbers: Numbers = "naturals") -> object:
+    """Like ``loads``, and much faster where an object's many members are few flat objects, again and again.
+
+    Members that are spelled alike are one value, which is not to be changed.
+
+    >>> entries = load_entries('{"a": {"shape": [2]}, "b": {"shape": [2]}}')
+    >>> entries
+    {'a': {'shape': [2]}, 'b': {'shape': [2]}}
+    >>> entries["a"] is entries["b"]
+    True
+    """
+    entries = None if "\\" in text else _entries(text, numbers)
+    return loads(text, numbers) if entries is None else entries
+
+
+def _entries(text: str, numbers: Numbers) -> dict[str, object] | None:
+    if not _FIRST_ENTRY.match(text):
+        return None
+    pieces = _ENTRY.split(text)
+    between, names, spelled = pieces[::3], pieces[1::3], pieces[2::3]
+    different = dict.fromkeys(spelled)
+    commas = {piece.strip(_BLANK) for piece in set(between[1:-1])}
+    if len(different) * 8 > len(spelled) or not commas <= {","} or between[-1].strip(_BLANK) != "}":
+        return None
+    try:
+        values = {one: loads(one, numbers) for one in different}
+    except JsonFault:  # told with its place in the whole
+        return None
+    entries = {name: values[one] for name, one in zip(names, spelled, strict=True)}
+    # A key twice, or a name that JSON or its reader may refuse: told by those who look closely.
+    return entries if len(entries) == len(names) and "".join(names).isprintable() else None
 
 
 def find_key(text: str, key: str) -> tuple[int, int] | None:
@@ -137,6 +174,12 @@ def _number(text: str, number: str) -> int | None:
     return next((token.start() for token in _TOKEN.finditer(text) if token[0] == number), None)
 
 
+def _long_number(text: str) -> int | None:
+    limit = sys.get_int_max_str_digits()
+    numbers = (token for token in _TOKEN.finditer(text) if token[0].lstrip("-").isdigit())
+    return next((token.start() for token in numbers if len(token[0]) > limit), None)
+
+
 def _natural(text: str) -> int:
     if text.startswith("-"):
         raise _Number(text)
@@ -148,15 +191,16 @@ def _refuse_float(text: str) -> NoReturn:
 
 
 def _refuse_constant(text: str) -> NoReturn:
-    raise JsonFault(f"{text} is not JSON")
+    raise _Number(text, f"{text} is not JSON")
 
 
-def _refuse_booleans(value: object) -> None:
+def _refuse_booleans(value: object, text: str) -> None:
     inside = [value]
     while inside:
         one = inside.pop()
         if isinstance(one, bool):
-            raise JsonFault(f"{json.dumps(one)} is not a natural number")
+            word = json.dumps(one)
+            raise JsonFault(f"{word} is not a natural number", _number(text, word))
         if isinstance(one, dict):
             inside.extend(one.values())
         elif isinstance(one, list):

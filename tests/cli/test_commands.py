@@ -316,3 +316,22 @@ def test_the_library_does_what_the_commands_do(folder: Path) -> None:
     with pytest.raises(library.MappingError) as failed:
         library.convert("m.mapcc", "source.json", "other")
     assert [diagnostic.code for diagnostic in failed.value.diagnostics] == ["MC006"]
+
+
+def test_an_archive_is_a_source_of_every_command(folder: Path, mapcc: Mapcc) -> None:
+    import torch
+    from safetensors.torch import load_file
+
+    torch.save({"epoch": 3, "net": {"at": 1, **load_file("source.safetensors")}}, "source.pt")
+    ran = mapcc("keys", "source.pt", "--select", "net")
+    assert (ran.code, ran.err) == (0, "not tensors, left out: at\n")
+    assert ran.out == mapcc("keys", "source.safetensors").out
+    given = ("m.mapcc", "--source", "source.pt", "--target", "target.json")
+    for command in ("check", "show", "invert"):
+        ran = mapcc(command, *given)
+        assert ran.code == 1
+        assert "--select net" in ran.out + ran.err
+        assert mapcc(command, *given, "--select", "net").code == 0
+    assert mapcc("convert", *given, "--select", "net", "--out", "one").code == 0
+    assert mapcc("convert", "m.mapcc", "--source", "source.safetensors", "--out", "two").code == 0
+    assert Path("one/model.safetensors").read_bytes() == Path("two/model.safetensors").read_bytes()

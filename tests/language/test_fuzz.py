@@ -17,7 +17,7 @@ from mapcc.ir import rules
 from mapcc.ir.notation import KEYWORDS
 from mapcc.ir.printer import print_mapping
 from mapcc.ir.yaml_printer import print_yaml
-from mapcc.syntax import parser
+from mapcc.syntax import tables
 from mapcc.tensors.dtypes import DTYPES
 from mapcc.tensors.spec import Manifest, TensorSpec
 from tests.language.strategies import mappings
@@ -88,7 +88,7 @@ def terminals() -> dict[str, st.SearchStrategy[str]]:
 @st.composite
 def programs(draw: st.DrawFn) -> str:
     """Texts that follow the grammar: the parser itself says which terminals may come next."""
-    lark = parser._lark("mapping")
+    lark = tables.parser("mapping")
     interactive = lark.parse_interactive("")
     spelled = {
         **terminals(),

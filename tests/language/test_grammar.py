@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import logging
 import re
 import subprocess
@@ -10,7 +11,10 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
+from typing import Any
 
+import lark
 import pytest
 from lark import Lark, logger
 from lark.lexer import PatternRE
@@ -20,11 +24,9 @@ from mapcc.api import check, parse
 from mapcc.diagnostics.model import Diagnostics
 from mapcc.errors import MappingError
 from mapcc.ir.notation import KEYWORDS
-from mapcc.syntax import parser
+from mapcc.syntax import tables
 from mapcc.tensors.dtypes import DTYPES
 from mapcc.tensors.spec import Manifest, TensorSpec
-
-STARTS = [("mapping",), parser._FRAGMENTS]
 
 
 @pytest.fixture
@@ -44,7 +46,7 @@ def built(starts: tuple[str, ...], grammar: str = "") -> Lark:
     )
 
 
-@pytest.mark.parametrize("starts", STARTS, ids=["file", "fragments"])
+@pytest.mark.parametrize("starts", tables.STARTS.values(), ids=tables.STARTS)
 def test_there_is_no_conflict(starts: tuple[str, ...], log: io.StringIO) -> None:
     built(starts)
     assert "onflict" not in log.getvalue()
@@ -53,6 +55,24 @@ def test_there_is_no_conflict(starts: tuple[str, ...], log: io.StringIO) -> None
 def test_a_conflict_would_be_seen(log: io.StringIO) -> None:
     built(("mapping",), 'mapping: mapping "+" mapping | "a"')
     assert "onflict" in log.getvalue()
+
+
+@pytest.mark.parametrize("name", tables.STARTS)
+def test_the_tables_are_those_of_the_grammar(name: str) -> None:
+    written = tables.place(name).read_text(encoding="utf-8")
+    if json.loads(written)["lark"] != lark.__version__:
+        pytest.skip("they were made by another Lark: they are not used, and the parser starts slowly")
+    assert written == tables.dump(name, resources.grammar()), "run: python -m mapcc.syntax.tables"
+
+
+@pytest.mark.parametrize("stale", ["lark", "grammar"])
+def test_tables_of_something_else_are_not_used(stale: str, tmp_path: Path, monkeypatch: Any) -> None:
+    kept = json.loads(tables.place("mapping").read_text(encoding="utf-8"))
+    assert tables.load("mapping", resources.grammar()) is not None
+    monkeypatch.setattr(tables, "place", lambda name: tmp_path / name)
+    assert tables.load("mapping", resources.grammar()) is None  # there are none
+    (tmp_path / "mapping").write_text(json.dumps({**kept, stale: "another"}), encoding="utf-8")
+    assert tables.load("mapping", resources.grammar()) is None
 
 
 def terminals() -> dict[str, str]:

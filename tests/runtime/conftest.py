@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -12,8 +13,9 @@ import pytest
 from mapcc.diagnostics.model import Diagnostics
 from mapcc.ir.bound import BoundMapping
 from mapcc.passes.check import bind
-from mapcc.plan import Plan, make_plan
-from mapcc.runtime import execute
+from mapcc.plan import Plan, make_plan, segments
+from mapcc.plan.memory import Buffers
+from mapcc.runtime import Options, execute
 from mapcc.syntax.load import parse_source
 from mapcc.tensors.dtypes import DTYPES, Dtype
 from mapcc.tensors.keysets import open_keyset
@@ -21,6 +23,11 @@ from mapcc.tensors.safetensors import header_bytes
 from mapcc.text import Source
 
 Tensors = dict[str, tuple[str, tuple[int, ...], bytes]]
+
+
+def small(window: int = 64, span: int = 256, workers: int = 1) -> Options:
+    """Buffers of a few bytes, so that small tensors do not fit in them."""
+    return Options(sizes=Buffers(workers, window, span, max(16, window), 64, max(1, window // 8)))
 
 
 class Lab:
@@ -49,13 +56,20 @@ class Lab:
         return make_plan(self.bound(rules), **options)  # type: ignore[arg-type]
 
     def convert(self, rules: str, tensors: Tensors, *, window: int = 64, span: int = 256) -> Tensors:
-        """The output's tensors; the output is removed again."""
-        execute(self.plan(rules, tensors), self.out, window=window, span=span)
-        found = self.read(self.out / "model.safetensors")
-        for path in self.out.iterdir():
-            path.unlink()
-        self.out.rmdir()
-        return found
+        """The output's tensors; the output is removed again.
+
+        Rearranged tensors are small here, so that they would all go by windows: they go by boxes too.
+        """
+        found = []
+        for row in (segments.ROW, 1):
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(segments, "ROW", row)
+                plan = self.plan(rules, tensors)
+            execute(plan, self.out, options=small(window, span))
+            found.append(self.read(self.out / "model.safetensors"))
+            shutil.rmtree(self.out)
+        assert found[0] == found[1]
+        return found[0]
 
     def read(self, path: Path) -> Tensors:
         raw = path.read_bytes()

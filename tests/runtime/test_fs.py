@@ -124,7 +124,7 @@ def test_folders_above_are_made_and_removed(lab: Lab, plan: Plan) -> None:
 def test_interrupted_anywhere(lab: Lab, plan: Plan) -> None:
     """Raise in each call of the progress: nothing is left, and the next run is undisturbed."""
     calls: list[tuple[int, int]] = []
-    execute(plan, lab.folder / "whole", lambda *numbers: calls.append(numbers), window=64)
+    execute(plan, lab.folder / "whole", lambda *numbers: calls.append(numbers), options=small())
     assert calls[0] == (0, plan.bytes_written)
     assert calls[-1] == (plan.bytes_written, plan.bytes_written)
     assert calls == sorted(calls)
@@ -137,7 +137,7 @@ def test_interrupted_anywhere(lab: Lab, plan: Plan) -> None:
                 raise KeyboardInterrupt
 
         with pytest.raises(KeyboardInterrupt):
-            execute(plan, lab.out, stop, window=64)
+            execute(plan, lab.out, stop, options=small())
         assert lab.names() == before
 
 
@@ -166,7 +166,7 @@ def test_each_write_may_fail(lab: Lab, plan: Plan, monkeypatch: pytest.MonkeyPat
 
         monkeypatch.setattr(fs.os, name, fails)
         try:
-            execute(plan, lab.out, window=64)
+            execute(plan, lab.out, options=small())
         except MappingError as error:
             (found,) = error.diagnostics
         else:

@@ -15,7 +15,8 @@ import pytest
 
 from mapcc.errors import MappingError
 from mapcc.plan import make_plan
-from mapcc.runtime import execute
+from mapcc.plan.memory import Buffers
+from mapcc.runtime import Options, execute
 from mapcc.tensors.keysets import open_keyset
 
 Lab = Any
@@ -49,7 +50,8 @@ def test_shards_are_read_back_as_one(lab: Lab, random_tensors: Random) -> None:
 def test_the_same_plan_gives_the_same_bytes(lab: Lab, random_tensors: Random) -> None:
     plan = lab.plan("t.{i}.w : a b | scale 0.3 -> u.{i} : b a\ndtype bf16", random_tensors(SHAPES))
     for name, window in (("one", 1 << 24), ("two", 8), ("three", 72)):
-        execute(plan, lab.folder / name, window=window, span=window)
+        sizes = Buffers(1, window, window, max(16, window), 64, 8)
+        execute(plan, lab.folder / name, options=Options(sizes=sizes))
     one, two, three = ((lab.folder / n / "model.safetensors").read_bytes() for n in ("one", "two", "three"))
     assert one == two == three
 
@@ -114,6 +116,7 @@ from pathlib import Path
 from mapcc.diagnostics.model import Diagnostics
 from mapcc.passes.check import bind
 from mapcc.plan import make_plan
+from mapcc.plan.memory import buffers
 from mapcc.runtime import execute
 from mapcc.syntax.load import parse_source
 from mapcc.tensors.keysets import open_keyset
@@ -135,7 +138,7 @@ def progress(done, total):
     peak = max(peak, anonymous())
 
 execute(plan, Path(out), progress)
-print(peak, peak - before, plan.memory, *sorted({"torch", "ml_dtypes"} & sys.modules.keys()))
+print(peak, peak - before, buffers(plan, 2).total, *sorted({"torch", "ml_dtypes"} & sys.modules.keys()))
 """
 
 

@@ -1,9 +1,11 @@
-"""Headers mutated at random, against the library: what mapcc accepts, it accepts too, and as the same."""
+"""Headers mutated at random, against the library: what mapcc accepts, it accepts too, and as the same.
+
+Examples that Hypothesis makes small; ``tests/faults/test_header_fuzz.py`` tries a million without it.
+"""
 
 from __future__ import annotations
 
 import json
-import random
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,7 @@ from hypothesis import strategies as st
 
 from mapcc.errors import MappingError
 from mapcc.tensors.dtypes import DTYPES
-from mapcc.tensors.safetensors import HeaderFault, header_bytes, parse_header, read_header
+from mapcc.tensors.safetensors import header_bytes, read_header
 
 pytestmark = pytest.mark.oracle
 
@@ -139,42 +141,3 @@ def test_every_single_byte_damaged(tmp_path: Path) -> None:
     for at in range(8 + int.from_bytes(seed[:8], "little")):
         for damaged in (seed[at] ^ 1, seed[at] ^ 0x80, 0x20):
             agrees(seed[:at] + bytes([damaged]) + seed[at + 1 :], tmp_path / "damaged.safetensors")
-
-
-@pytest.mark.slow
-def test_very_many_mutants() -> None:
-    """Without files and without Hypothesis: two hundred thousand, of which enough go each way."""
-    draw = random.Random(20_260_101)
-    both = refused = stricter = 0
-    for _ in range(200_000):
-        raw = mutant(draw)
-        try:
-            library = theirs(raw)
-        except safetensors.SafetensorError:
-            library = None
-        length = int.from_bytes(raw[:8], "little")
-        try:
-            found, _ = parse_header(raw[8 : 8 + length], len(raw))
-        except HeaderFault:
-            refused, stricter = refused + (library is None), stricter + (library is not None)
-        else:
-            assert library is not None
-            assert {t.name: list(t.shape) for t in found} == {
-                name: shape for name, (_, shape, _) in library.items()
-            }
-            both += 1
-    print(f"both accept {both}, both refuse {refused}, only the library accepts {stricter}")
-    assert both > 20_000
-    assert refused > 50_000
-    assert stricter > 200
-
-
-def mutant(draw: random.Random) -> bytes:
-    seed = draw.choice(SEEDS)
-    length = int.from_bytes(seed[:8], "little")
-    header, data = seed[8 : 8 + length], seed[8 + length :]
-    for _ in range(draw.randrange(3)):
-        at = draw.randrange(len(header) + 1)
-        new = draw.choice([b"", draw.choice(TOKENS), draw.choice(TOKENS), draw.randbytes(1)])
-        header = header[:at] + new + header[at + draw.randrange(3) :]
-    return len(header).to_bytes(8, "little") + header + data

@@ -1,0 +1,48 @@
+"""Plans in words: what is read, moved and written, and what it takes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from mapcc.cli.progress import written_size
+from mapcc.diagnostics.escape import escape
+from mapcc.diagnostics.model import Diagnostic
+from mapcc.diagnostics.render import plural
+from mapcc.errors import MappingError
+from mapcc.plan import Plan
+from mapcc.plan.memory import buffers
+from mapcc.plan.model import Gathered, OutputFile, Run, Turned
+from mapcc.runtime import Options
+
+_KINDS = ((Run, "byte range"), (Gathered, "gathered tensor"), (Turned, "turned tensor"))
+
+
+def plan_lines(plan: Plan, memory: int) -> Iterator[str]:
+    """What ``mapcc plan`` prints."""
+    for file in plan.files:
+        size = written_size(file.size)
+        yield f"{escape(file.name)}  {plural(len(file.tensors), 'tensor')}, {size}: {_parts(file)}"
+    if plan.index is not None:
+        yield f"{escape(plan.index.name)}  {written_size(len(plan.index.content))}"
+    yield cost_line(plan, Options(memory))
+
+
+def _parts(file: OutputFile) -> str:
+    found = []
+    for kind, noun in _KINDS:
+        own = [segment for segment in file.segments if isinstance(segment, kind)]
+        if own:
+            found.append(f"{plural(len(own), noun)} ({written_size(sum(s.end - s.begin for s in own))})")
+    return ", ".join(found) or "nothing in it"
+
+
+def cost_line(plan: Plan, running: Options) -> str:
+    """What a conversion takes, for before it begins."""
+    try:
+        sizes = running.sizes or buffers(plan, running.threads, running.memory)
+    except ValueError as error:
+        raise MappingError([Diagnostic("MC007", f"--memory is too little: {error}")]) from None
+    sources = f"{plural(len(plan.sources), 'file')}, {written_size(plan.bytes_read)} read once"
+    disk = written_size(plan.bytes_written + plan.scratch)
+    threads = plural(sizes.workers, "thread")
+    return f"source: {sources}; disk: {disk}; buffers: {written_size(sizes.total)} for {threads}"

@@ -1,0 +1,86 @@
+"""What a conversion is made from, for the record beside its output: the mapping's text, the source.
+
+Nothing of it tells where or when: no path, no host, no clock.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from mapcc.syntax.load import Loader
+from mapcc.tensors.disk import read_at, reading
+from mapcc.tensors.safetensors import LENGTH, MAX_HEADER
+from mapcc.tensors.spec import Manifest
+
+_REVISION = re.compile(r"/snapshots/([0-9a-f]{40})/")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_STEP = 1 << 22
+
+
+def origin(
+    loader: Loader,
+    main: Path,
+    source: Manifest,
+    options: Mapping[str, object],
+    *,
+    hash_source: bool = False,
+) -> dict[str, Any]:
+    """The values of the record: ``mapping``, ``options`` and ``source``.
+
+    Args:
+        loader: what has read the mapping ``main`` and the files that it uses.
+        options: with which it was held and planned.
+        hash_source: read every file of the source for its SHA-256; otherwise it is given where the
+            Hub's cache tells it.
+    """
+    return {
+        "mapping": [
+            {"name": name, "sha256": sha256(text.encode()).hexdigest(), "text": text}
+            for name, text in _texts(loader, main)
+        ],
+        "options": {name: value for name, value in sorted(options.items()) if value is not None},
+        "source": {
+            "revision": next(filter(None, map(_revision, source.files)), None),
+            "files": [_file(path, hash_source) for path in source.files],
+        },
+    }
+
+
+def _texts(loader: Loader, main: Path) -> Iterator[tuple[str, str]]:
+    """The mapping first, and what it uses by paths from there."""
+    for path, text in sorted(loader.texts(), key=lambda read: (read[0] != main, str(read[0]))):
+        yield (main.name if path == main else Path(os.path.relpath(path, main.parent)).as_posix()), text
+
+
+def _revision(path: Path) -> str | None:
+    """The commit, of a file in the Hub's cache."""
+    found = _REVISION.search(path.absolute().as_posix())
+    return found[1] if found else None
+
+
+def _file(path: Path, hash_all: bool) -> dict[str, object]:
+    # The Hub's cache names a large file by its SHA-256.
+    blob = path.resolve().name
+    with reading(path) as (fd, stamp):
+        known = blob if path.is_symlink() and _SHA256.fullmatch(blob) else None
+        digest = _sha256(fd, stamp.size) if hash_all else known
+        return {"name": path.name, "size": stamp.size, "header_sha256": _header(fd), "sha256": digest}
+
+
+def _header(fd: int) -> str | None:
+    length = int.from_bytes(read_at(fd, LENGTH, 0), "little")
+    if length > MAX_HEADER:
+        return None  # no safetensors file
+    return sha256(read_at(fd, LENGTH + length, 0)).hexdigest()
+
+
+def _sha256(fd: int, size: int) -> str:
+    digest = sha256()
+    for at in range(0, size, _STEP):
+        digest.update(read_at(fd, min(_STEP, size - at), at))
+    return digest.hexdigest()

@@ -1,0 +1,105 @@
+"""The record beside an output: what it was made from, and the hashes of what was made.
+
+It has no clock, no host and no path: the same input gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mapcc.diagnostics.model import Diagnostic
+from mapcc.errors import MappingError
+from mapcc.plan.model import Plan
+from mapcc.plan.parts import PART
+from mapcc.runtime.fs import cannot_write
+from mapcc.runtime.journal import Entry
+from mapcc.tensors.disk import read_all
+
+RECORD = "mapcc.manifest.json"
+_FORMAT = 1
+_MOST = 1 << 28
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What a record says.
+
+    Attributes:
+        plan: the digest of the plan.
+        origin: what the plan was made from: the mapping, its settings, the source.
+        files: the shards, with the hashes of their blocks of ``block`` bytes (none if they were not kept).
+        index: the name of the index and the SHA-256 of it, or None.
+    """
+
+    plan: str
+    origin: dict[str, Any]
+    files: tuple[Entry, ...]
+    block: int
+    index: tuple[str, str] | None
+
+
+def record_bytes(plan: Plan, digest: str, entries: Sequence[Entry]) -> bytes:
+    """The file that :func:`read_record` reads."""
+    from hashlib import sha256
+
+    files = [
+        {"name": entry.name, "size": entry.size, "xxh3_128": list(entry.blocks)}
+        for entry in sorted(entries, key=lambda entry: entry.name)
+    ]
+    content = {
+        "mapcc manifest": _FORMAT,
+        "plan": digest,
+        **plan.origin,
+        "index": plan.index and {"name": plan.index.name, "sha256": sha256(plan.index.content).hexdigest()},
+        "block": PART,
+        "files": files,
+    }
+    return (json.dumps(content, indent=1) + "\n").encode()
+
+
+def read_record(folder: Path) -> Record:
+    """The record of an output.
+
+    Raises:
+        MappingError: MC001 if there is none, MC003 if it is not one.
+    """
+    path = folder / RECORD
+    raw = read_all(path, _MOST)
+    try:
+        content = json.loads(raw or b"")
+        if content.pop("mapcc manifest") != _FORMAT:
+            raise ValueError("of another version")
+        index = content.pop("index")
+        files = tuple(Entry(f["name"], f["size"], tuple(f["xxh3_128"])) for f in content.pop("files"))
+        return Record(
+            content.pop("plan"),
+            content,
+            files,
+            content.pop("block"),
+            index and (index["name"], index["sha256"]),
+        )
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        message = f"`{path}` is not a manifest of mapcc: {error}"
+        raise MappingError([Diagnostic("MC003", message)]) from None
+
+
+def check_record(out: Path, place: Path, plan: Plan, digest: str) -> None:
+    """That the output at ``place`` was made from this plan, and is whole as far as sizes tell. Else MC005."""
+    if not place.is_dir():
+        raise cannot_write(out, "it is a file", help="choose another --out, or remove it first")
+    help = "choose another --out, or remove it first"
+    if not (place / RECORD).is_file():
+        raise cannot_write(out, "it is there already, and not empty", help=help)
+    record = read_record(place)
+    if record.plan != digest:
+        note = "its manifest tells of another mapping, source or option"
+        raise cannot_write(out, "it is there already, made from another plan", note, help=help)
+    for file in plan.files:
+        path = place / file.name
+        if not path.is_file() or path.stat().st_size != file.size:
+            note = f"but its file `{file.name}` is not there, or has another size"
+            raise cannot_write(out, "it is there already, made from this plan", note, help=help)

@@ -1,0 +1,68 @@
+"""Which files of a folder are its checkpoint."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mapcc.diagnostics.fold import fold
+from mapcc.diagnostics.model import Diagnostic
+from mapcc.errors import MappingError
+from mapcc.tensors.index import INDEX, INDEXES, SUFFIX
+from mapcc.tensors.weights import ARCHIVES
+
+# A trainer leaves optimizer.pt, scheduler.pt and training_args.bin beside the weights.
+_USUAL = ("pytorch_model.bin", "diffusion_pytorch_model.bin", "model.pt", "model.pth")
+
+
+def folder_files(path: Path, entries: list[str]) -> list[str]:
+    """The one index of a folder, or the names of its files of weights; safetensors go before archives.
+
+    Several archives are never taken together without an index: they may be of anything.
+
+    Args:
+        entries: the names in the folder ``path``.
+
+    Raises:
+        MappingError: MC006 if there is nothing, or no telling which archive is meant.
+    """
+    for indexes, files in (
+        ([name for name in entries if name.endswith(INDEX)], [n for n in entries if n.endswith(SUFFIX)]),
+        ([name for name in entries if name.endswith(INDEXES)], []),
+    ):
+        if len(indexes) == 1:
+            return indexes
+        if files:
+            return files
+    archives = [name for name in entries if name.endswith(ARCHIVES)]
+    usual = [name for name in archives if name in _USUAL]
+    for found in (archives, usual):
+        if len(found) == 1:
+            return found
+    raise MappingError([_several(path, archives) if archives else _nothing(path, entries)])
+
+
+def _several(path: Path, archives: list[str]) -> Diagnostic:
+    return Diagnostic(
+        "MC006",
+        f"`{path}` has several archives, and no index that says which of them are its checkpoint",
+        notes=(f"archives: {', '.join(fold(archives, 8))}",),
+        help=f"name the file that is meant: {path / archives[0]}",
+    )
+
+
+def _nothing(path: Path, entries: list[str]) -> Diagnostic:
+    inside = [name for name in entries[:1000] if _has_weights(path / name)]
+    keys = [name for name in entries if name.endswith(".json") and name != "config.json"]
+    notes = [
+        f"{what}: {', '.join(fold(names, 8))}"
+        for what, names in (("folders in it with weights", inside), ("JSON files", keys))
+        if names
+    ]
+    help = "name a folder or a file with .safetensors, or an archive of torch.save or numpy.savez"
+    if inside:
+        help = f"name one of its folders: {path / inside[0]}"
+    return Diagnostic("MC006", f"`{path}` has no file of weights", notes=tuple(notes), help=help)
+
+
+def _has_weights(folder: Path) -> bool:
+    return any(any(folder.glob(f"*{suffix}")) for suffix in (SUFFIX, *ARCHIVES))
