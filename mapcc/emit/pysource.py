@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from mapcc.diagnostics.escape import shorten
+from mapcc.emit.layout import Expr, call, laid_out, steps
 
 Entry = str | tuple[str, int, int]
 
@@ -96,82 +97,7 @@ def read_dict(text: str, variable: str) -> list[tuple[str, Entry]]:
     return []
 
 
-# --- expressions, laid out as ruff does it
-
-WIDTH = 110
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """Text, brackets with items in them, and text."""
-
-    head: str | Call
-    items: tuple[Expr, ...]
-    brackets: str = "()"
-
-
-Expr = str | Call
-
-
-def call(head: Expr, items: Iterable[Expr], brackets: str = "()") -> Call:
-    """``head(items)``; without a head a tuple, or a list."""
-    return Call(head, tuple(items), brackets)
-
-
-def chained(of: Expr, method: str, items: Iterable[str]) -> Call:
-    assert method.isidentifier()
-    return Call(of, tuple(items), f".{method}()")
-
-
-def subscript(of: Expr, items: Iterable[str]) -> Call:
-    return Call(of, tuple(items), "[]")
-
-
-def flat(expr: Expr) -> str:
-    """An expression on one line.
-
-    >>> print(flat(chained(subscript("x", [":", "1"]), "reshape", ["a"])), flat(call("", ["1"])))
-    x[:, 1].reshape(a) (1,)
-    """
-    if isinstance(expr, str):
-        return expr
-    head = flat(expr.head)
-    before, last = expr.brackets[:-1], expr.brackets[-1]
-    single = "," if expr.brackets == "()" and not head and len(expr.items) == 1 else ""
-    return f"{head}{before}{', '.join(map(flat, expr.items))}{single}{last}"
-
-
-def laid_out(expr: Expr, indent: int = 0, before: str = "", after: str = "") -> list[str]:
-    """An expression on lines of at most 110 characters, if it has brackets to break at."""
-    line = " " * indent + before + flat(expr) + after
-    if len(line) <= WIDTH or isinstance(expr, str) or not expr.items:
-        return [line]
-    opening, last = expr.brackets[:-1], expr.brackets[-1]
-    if isinstance(expr.head, Call) and opening.startswith("."):
-        tail = f"{opening}{', '.join(map(flat, expr.items))}{last}{after}"
-        if indent + len(tail) < WIDTH:
-            return laid_out(expr.head, indent, before, tail)
-    head = laid_out(expr.head, indent, before, opening)
-    inner = [" " * (indent + 4) + ", ".join(map(flat, expr.items))]
-    if not (expr.head and expr.brackets.endswith("()") and len(inner[0]) <= WIDTH):
-        inner = [line for item in expr.items for line in laid_out(item, indent + 4, "", ",")]
-    return [*head, *inner, " " * indent + last + after]
-
-
-def text(value: str) -> str:
-    r"""A string literal as ruff writes it, in ASCII.
-
-    >>> print(text("a.b"), text("it's"), text('"'), text("a\nb\\"))
-    "a.b" "it's" '"' "a\nb\\"
-    """
-    body = ascii(value)[1:-1].replace("\\'", "'")
-    if '"' in value:
-        if "'" in value:
-            return (
-                '"' + body.replace('"', '\\"') + '"' if value.count('"') <= value.count("'") else ascii(value)
-            )
-        return f"'{body}'"
-    return f'"{body}"'
+# --- functions and tables of a script
 
 
 def function(
@@ -180,8 +106,8 @@ def function(
     """A function under comments: all expressions but the last are values of its first parameter."""
     names = list(parameters)
     assert all(word.isidentifier() for word in (name, *names))
-    *steps, result = lines
-    body = [line for step in steps for line in laid_out(step, 4, f"{names[0]} = ")]
+    *before, result = [part for line in lines for part in steps(line, names[0])]
+    body = [line for step in before for line in laid_out(step, 4, f"{names[0]} = ")]
     head = laid_out(call(f"def {name}", names), 0, "", ":")
     return [*comments, *head, *body, *laid_out(result, 4, "return ")]
 
@@ -199,3 +125,10 @@ def assigned_list(name: str, sections: Iterable[tuple[Sequence[str], Sequence[Ex
         lines += [f"    {line}" for line in comments]
         lines += [line for item in items for line in laid_out(item, 4, "", ",")]
     return [name + " = [", *lines, "]"] if lines else [name + " = []"]
+
+
+def imports(plain: Iterable[str], named: Iterable[tuple[str, Sequence[str]]], third: Iterable[str]) -> str:
+    """Import statements, in the order given; ``third`` are lines as they stand."""
+    lines = [f"import {name}" for name in plain]
+    lines += [f"from {module} import {', '.join(names)}" for module, names in named if names]
+    return "\n".join([*lines, "", *third])
