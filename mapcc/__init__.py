@@ -22,12 +22,14 @@ if TYPE_CHECKING:
         format_mapping,
         invert,
         keys,
+        load,
         load_mapping,
         load_plan,
+        make_plan,
         parse,
-        plan,
         save_plan,
         show,
+        verify_output,
     )
     from mapcc.diagnostics.model import Diagnostic
     from mapcc.errors import MappingError
@@ -47,12 +49,14 @@ __all__ = [
     "format_mapping",
     "invert",
     "keys",
+    "load",
     "load_mapping",
     "load_plan",
+    "make_plan",
     "parse",
-    "plan",
     "save_plan",
     "show",
+    "verify_output",
 ]
 
 

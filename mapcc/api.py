@@ -29,6 +29,8 @@ from mapcc.tensors.spec import Manifest
 from mapcc.text import Source
 
 if TYPE_CHECKING:
+    import torch
+
     from mapcc.passes.invert import Inverted
     from mapcc.plan import Plan
     from mapcc.runtime import Options
@@ -253,7 +255,7 @@ def format_mapping(mapping: rules.Mapping, to: str = "text") -> str:
     return print_yaml(mapping) if to == "yaml" else print_mapping(mapping)
 
 
-def plan(
+def make_plan(
     mapping: MappingLike,
     source: KeySet,
     target: KeySet | None = None,
@@ -277,7 +279,7 @@ def plan(
         MappingError: the mapping does not check clean, or the source has no weights.
     """
     from mapcc.origin import origin
-    from mapcc.plan import make_plan
+    from mapcc.plan import make_plan as planned
 
     with _collector_off():
         opened = _open(mapping, Diagnostics())
@@ -285,7 +287,7 @@ def plan(
         bound = bound_mapping(checked)
         asked = {"max_shard_size": max_shard_size, "prefix": prefix, "select": select}
         asked |= {"settings": dict(settings)} if settings else {}
-        made = make_plan(bound, max_shard_size=max_shard_size, prefix=prefix)
+        made = planned(bound, max_shard_size=max_shard_size, prefix=prefix)
         return replace(
             made, origin=origin(opened.loader, opened.path, bound.source, asked, hash_source=hash_source)
         )
@@ -310,12 +312,12 @@ def convert(
         out: a directory that does not exist yet, or is empty.
         progress: called with bytes done and bytes in all.
         running: memory, threads, and how durable the output is (:class:`mapcc.Options`).
-        options: those of :func:`plan`.
+        options: those of :func:`make_plan`.
 
     Raises:
         MappingError: the mapping does not check clean, or the files cannot be read or written.
     """
-    carry_out(plan(mapping, source, target, **options), out, progress=progress, running=running)  # type: ignore[arg-type]
+    carry_out(make_plan(mapping, source, target, **options), out, progress=progress, running=running)  # type: ignore[arg-type]
     return Path(out)
 
 
@@ -360,6 +362,72 @@ def load_plan(path: str | Path) -> Plan:
         except (PlanFault, UnicodeDecodeError) as error:
             help = "make it again with `mapcc plan`"
             raise MappingError([Diagnostic("MC003", f"`{path}`: {error}", help=help)]) from None
+
+
+def verify_output(
+    out: str | Path,
+    source: KeySet | None = None,
+    *,
+    samples: int = 64,
+    seed: int = 0,
+    source_config: str | Path | None = None,
+    select: str | None = None,
+    progress: Progress | None = None,
+) -> tuple[Diagnostic, ...]:
+    """Whether an output of :func:`convert` is still what was written, and what its mapping says.
+
+    Every byte is held against the hashes of its manifest. Given the source, elements of every tensor
+    are computed a second time, from the mapping in the manifest, by other code than converts.
+
+    Args:
+        samples: how many elements of a tensor, beside those where its pieces meet.
+        seed: of the chance by which elements are chosen.
+        progress: called with bytes hashed and bytes in all.
+
+    Returns:
+        MC504 for a file that is not as it was written, MC503 for values that are not what the mapping
+        says; nothing if all is well.
+
+    Raises:
+        MappingError: MC001 or MC003 if there is no manifest, or it is not one.
+    """
+    from mapcc.verifying import select_of, verify
+
+    folder = Path(out)
+    manifest = None
+    if source is not None:
+        manifest = keys(source, config=source_config, select=select or select_of(folder))
+    return verify(folder, manifest, samples=samples, seed=seed, progress=progress)
+
+
+def load(
+    mapping: MappingLike,
+    source: KeySet,
+    target: KeySet | None = None,
+    *,
+    device: str = "cpu",
+    into: torch.nn.Module | None = None,
+    running: Options | None = None,
+    **options: object,
+) -> Iterator[tuple[str, torch.Tensor]]:
+    """The mapped tensors one at a time, without writing a file.
+
+    The mapping is held against the key sets, and the module checked, before the first tensor.
+
+    Args:
+        target: the wanted key set; with ``into``, the module itself is one.
+        device: where the tensors are put.
+        into: a module, possibly on the meta device, whose parameters and persistent buffers these are
+            to be, strictly: names, shapes and types. Each becomes the module's as it is yielded.
+        options: those of :func:`make_plan`.
+
+    Raises:
+        MappingError: the mapping does not check clean, or a file cannot be read; MC401, MC407, MC408
+            or MC409 where the module wants other tensors.
+    """
+    from mapcc.runtime.loading import loaded
+
+    return loaded(make_plan(mapping, source, target, **options), device, into, running)  # type: ignore[arg-type]
 
 
 def emit_config(
@@ -409,10 +477,10 @@ def emit_script(
             source has no weights.
     """
     from mapcc.emit.script import emit_script as emitted
-    from mapcc.plan import make_plan
+    from mapcc.plan import make_plan as planned
 
     bound = bound_mapping(check(mapping, source, target, **options))  # type: ignore[arg-type]
-    return emitted(bound, make_plan(bound, max_shard_size=max_shard_size, prefix=prefix))
+    return emitted(bound, planned(bound, max_shard_size=max_shard_size, prefix=prefix))
 
 
 def invert(

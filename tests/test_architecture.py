@@ -32,6 +32,7 @@ FLOORS = {
     "verify": 7,
     "lift": 7,
     "origin": 7,
+    "verifying": 8,
     "api": 8,
     "__init__": 9,  # `from mapcc import check`: the front of the house, which only the cli may use
     "port": 9,

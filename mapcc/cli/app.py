@@ -175,7 +175,7 @@ def plan(
     from mapcc.cli.planned import plan_lines
 
     options = _options(set_, source_config, target_config, select)
-    made = api.plan(
+    made = api.make_plan(
         mapping,
         source,
         target,
@@ -247,7 +247,7 @@ def convert(
         missing = [name for name, value in given.items() if value is None]
         if mapping is None or source is None:
             fail([Diagnostic("MC007", f"no {' and no '.join(missing)}", help="mapcc convert --help")])
-        made = api.plan(
+        made = api.make_plan(
             mapping,
             source,
             target,
@@ -267,6 +267,41 @@ def convert(
     files = "one file" if len(made.files) == 1 else f"{len(made.files)} files"
     done = "wrote" if is_new else "already there, from the same plan:"
     say(f"{done} {say_name(str(out))}: {tensors} tensors in {files}, {size}")
+
+
+@app.command(epilog="Example: mapcc verify converted_weights/wan --source wan/")
+def verify(
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="What mapcc convert has written.")],
+    source: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option("--source", "-s", metavar="SRC", help="What it was made from: compare values, too."),
+    ] = None,
+    samples: Annotated[int, typer.Option("--samples", min=0, help="Elements of a tensor, by chance.")] = 64,
+    seed: Annotated[int, typer.Option("--seed", help="Of the chance.")] = 0,
+    format: Annotated[ReportFormat, typer.Option("--format", help="How to report.")] = ReportFormat.text,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+    source_config: SourceConfig = None,
+    select: Select = None,
+) -> None:
+    """Check that an output is still what was written and, given the source, what the mapping says."""
+    from mapcc import api
+    from mapcc.cli.progress import progress_for
+
+    with progress_for(sys.stderr, quiet) as progress:
+        found = api.verify_output(
+            out,
+            source,
+            samples=samples,
+            seed=seed,
+            source_config=source_config,
+            select=select,
+            progress=progress,
+        )
+    report(found, format.value, sys.stdout)
+    if not found and format is ReportFormat.text:
+        compared = "every byte as it was written" + (", values as the mapping says" if source else "")
+        say(f"{say_name(str(out))}: {compared}")
+    raise SystemExit(max((d.exit_code for d in found), default=0))
 
 
 def _size(option: str, text: str) -> int:

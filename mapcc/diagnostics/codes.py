@@ -70,6 +70,7 @@ _REGISTRY = (
     Code("MC501", "unknown operation or argument"),
     Code("MC502", "operation does not fit its tensors"),
     Code("MC503", "output differs from what the mapping says"),
+    Code("MC504", "output differs from what was written"),
     # Emitting and inverting.
     Code("MC601", "rule cannot be said in this dialect"),
     Code("MC602", "emitted config does not mean the same", exit_code=2),

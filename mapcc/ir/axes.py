@@ -82,6 +82,25 @@ def pieces(shape: Shape) -> list[frozenset[str]]:
     return [frozenset().union(*choice) for choice in choices(*(_piece_sets(dim) for dim in shape))]
 
 
+def count_pieces(shape: Shape) -> int:
+    """How many :func:`pieces` a shape has; they are not made.
+
+    >>> count_pieces((Sum((Atom("q"), Atom("k"))),) * 40)
+    1099511627776
+    """
+    return prod(_count_pieces(dim) for dim in shape)
+
+
+def _count_pieces(dim: Dim) -> int:
+    match dim:
+        case Sum(parts):
+            return sum(map(_count_pieces, parts))
+        case Product(factors):
+            return count_pieces(factors)
+        case _:
+            return 1
+
+
 def _piece_sets(dim: Dim) -> list[frozenset[str]]:
     match dim:
         case Sum(parts):

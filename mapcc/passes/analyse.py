@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from mapcc.diagnostics.model import Diagnostics
 from mapcc.diagnostics.suggest import nearest
 from mapcc.ir import rules
-from mapcc.ir.axes import REST
+from mapcc.ir.axes import REST, count_pieces
 from mapcc.ir.expr import Name, names
 from mapcc.ir.notation import print_name
 from mapcc.ir.patterns import Index, Pattern, Star
@@ -29,6 +29,9 @@ from mapcc.passes.words import (
     variables_of,
 )
 from mapcc.text import Span
+
+MAX_NAMES = 1_000
+MAX_PIECES = 10_000
 
 
 def analyse(program: Program, found: Diagnostics) -> None:
@@ -52,13 +55,13 @@ def analyse(program: Program, found: Diagnostics) -> None:
                 found.add(fault)
         if equation.broken:
             program.failed_left += left_names(equation)
-            program.failed_right += [_open(name, equation) for name in right_names(equation)]
+            texts = {Index(Name(word)) for word in regex_names(equation)}
+            program.failed_right += [_open(name, texts) for name in right_names(equation)]
     listed_are_sound(program, found)
 
 
-def _open(name: Pattern, equation: Equation) -> Pattern:
+def _open(name: Pattern, texts: set[Index]) -> Pattern:
     """A name with any text in place of ``{x}``, where that stands for ``{x:/re/}`` of another name."""
-    texts = {Index(Name(word)) for word in regex_names(equation)}
     return Pattern(tuple(Star() if part in texts else part for part in name.parts), name.span)
 
 
@@ -70,6 +73,9 @@ def _is_for_a_sibling(condition: rules.Condition, equation: Equation, siblings: 
 
 def _analyse(faults: Faults) -> None:
     before = len(faults.found)
+    _is_small(faults)
+    if len(faults.found) > before:
+        return
     names_are_sound(faults)
     wildcards_pair_up(faults)
     name_axes_pair_up(faults)
@@ -79,6 +85,15 @@ def _analyse(faults: Faults) -> None:
     _indices_can_be_told(faults)
     axes_correspond(faults)
     _words_are_known(faults)
+
+
+def _is_small(faults: Faults) -> None:
+    """What follows takes each name of a rule with each other one, and each piece of a shape."""
+    equation = faults.equation
+    if max(len(left_names(equation)), len(right_names(equation))) > MAX_NAMES:
+        faults.add("MC103", f"a rule has at most {MAX_NAMES:,} names on a side", equation.span)
+    if any(count_pieces(term.shape) > MAX_PIECES for term in (*equation.units, *equation.targets)):
+        faults.add("MC103", f"the sums of a shape make more than {MAX_PIECES:,} pieces", equation.span)
 
 
 def _variables(faults: Faults) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from itertools import product
 
 from mapcc.diagnostics.fold import fold
 from mapcc.diagnostics.model import Label
@@ -154,7 +153,7 @@ def _created_keys(binder: Binder, equation: Equation) -> Iterator[tuple[int | st
         )
         return
     try:
-        for choice in product(*(resolver.range_of(v, {}) for v in equation.variables)):
+        for choice in resolver.choices_of(equation.variables, {}, equation.span):
             values: Values = dict(zip(equation.variables, choice, strict=True))
             if resolver.holds(values):
                 yield tuple(choice)

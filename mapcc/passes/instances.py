@@ -94,12 +94,12 @@ def _with_free_variables(binder: Binder, equation: Equation, key: Key) -> list[K
     resolver = binder.resolver(equation)
     values: Values = {v: key[k] for k, v in enumerate(equation.variables) if k not in free}
     try:
-        ranges = [resolver.range_of(equation.variables[k], values) for k in free]
+        choices = resolver.choices_of([equation.variables[k] for k in free], values, equation.span)
     except Unevaluable as error:
         binder.unevaluable(error, resolver, equation.span)
         return None
     out = []
-    for choice in product(*ranges):
+    for choice in choices:
         full = list(key)
         for k, value in zip(free, choice, strict=True):
             full[k] = value

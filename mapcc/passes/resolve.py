@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import product
+from math import prod
 from typing import Any
 
+from mapcc.diagnostics.model import Diagnostic
+from mapcc.errors import MappingError
 from mapcc.ir import rules
 from mapcc.ir.expr import Config, Count, Expr, Name, Unevaluable, evaluate, leaves
 from mapcc.ir.expr import Value as Result
@@ -18,6 +22,9 @@ from mapcc.passes.match import Leaf
 from mapcc.passes.paths import PathIndex
 from mapcc.passes.scope import let_lookup
 from mapcc.passes.words import condition_leaves, condition_words, variables_of
+from mapcc.text import Span
+
+MAX_CHOICES = 200_000
 
 Value = int | str
 Values = dict[str, Value]
@@ -118,6 +125,16 @@ class Resolver:
         """The domain of an index that no name of the left gives."""
         low, high = self._ranges(values)[word]
         return range(low, high + 1)
+
+    def choices_of(
+        self, words: Sequence[str], values: Values, span: Span | None
+    ) -> Iterator[tuple[int, ...]]:
+        """All values of indices that no name of the left gives. MC103 if they are too many."""
+        ranges = [self.range_of(word, values) for word in words]
+        if prod(max(0, r.stop - r.start) for r in ranges) > MAX_CHOICES:
+            message = f"the domains of {', '.join(words)} make more than {MAX_CHOICES:,} copies"
+            raise MappingError([Diagnostic("MC103", message, span)])
+        return product(*ranges)
 
     def is_off(self, was_asked: bool) -> bool:
         """Whether conditions say that this checkpoint is another variant, so that nothing is dead.

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import product
+from itertools import islice, product
 from types import MappingProxyType
 
 from mapcc.ir.expr import Expr, Name
 from mapcc.ir.patterns import Deep, Group, Index, NameAxis, Part, Pattern, Regex, Star, Text
 from mapcc.text import Span
 
-MAX_LABEL_VARIANTS = 100_000
+MAX_LABEL_VARIANTS = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,8 @@ def variants(
     """
     labelled = [axis for axis in name_axes(pattern) if axis.labels is not None]
     out: list[Variant] = []
-    for numbers in product(*(range(len(axis.labels or ())) for axis in labelled)):
+    choices = product(*(range(len(axis.labels or ())) for axis in labelled))
+    for numbers in islice(choices, MAX_LABEL_VARIANTS):  # more of them are a fault of the name
         at = iter(numbers)
         pieces = list(_pieces(pattern.parts, at, regexes))
         positions = tuple((axis.atom, k) for axis, k in zip(labelled, numbers, strict=True))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from math import prod
 
 from mapcc.diagnostics.model import Diagnostic, Diagnostics
 from mapcc.ir import rules
@@ -12,6 +13,7 @@ from mapcc.ir.notation import print_name
 from mapcc.ir.patterns import Deep, Index, NameAxis, Part, Pattern, Regex, Star, Text, walk
 from mapcc.ir.program import Listed, Program
 from mapcc.passes.regexes import regex_fault
+from mapcc.passes.segments import MAX_LABEL_VARIANTS, name_axes
 from mapcc.text import Span
 
 
@@ -89,6 +91,9 @@ def name_faults(name: Pattern, separator: str) -> Iterator[Diagnostic]:
             message = "two wildcards touch, so that a name could be read in two ways"
             yield Diagnostic("MC208", message, name.span, help="put a literal character between them")
         previous = part
+    if prod(len(axis.labels or "x") for axis in name_axes(name)) > MAX_LABEL_VARIANTS:
+        message = f"the name axes of this name make more than {MAX_LABEL_VARIANTS:,} names"
+        yield Diagnostic("MC103", message, name.span)
     if sum(isinstance(part, Deep) for part in name.parts) > 1:
         yield Diagnostic("MC208", "a name has one '**' at most", name.span, help="write '*' for one segment")
     yield from _empty_parts(name, separator)

@@ -108,6 +108,14 @@ def _feeding(instance: Instance, number: int) -> list[int]:
     return [operand for operand, unit in enumerate(layout.unit_of_source) if unit in units]
 
 
+def _is_created(instance: Instance, number: int) -> bool:
+    """Whether a target is made of constants alone."""
+    units = instance.equation.units
+    return all(
+        units[instance.layout.unit_of_source[operand]].is_created for operand in _feeding(instance, number)
+    )
+
+
 def _is_cast(instance: Instance, number: int) -> bool:
     """Whether a source of this target states its type."""
     units = instance.equation.units
@@ -146,7 +154,7 @@ def _final(
     name = instance.targets[number]
     term = equation.targets[instance.layout.term_of_target[number]]
     explicit = term.cast is not None or _is_cast(instance, number)
-    if natural is None and all(unit.is_created for unit in equation.units):
+    if natural is None and _is_created(instance, number):
         claimed = binder.target.tensors.get(name) if binder.target else None
         if claimed is not None and claimed.dtype is not None:
             return claimed.dtype

@@ -75,7 +75,9 @@ def buffers(plan: Plan, workers: int, budget: int = BUDGET) -> Buffers:
 def _kept_by_folds(plan: Plan) -> int:
     # A norm for each row, in F64, and what is made of it.
     dims = [(fold, int(fold.step.number("dim"))) for fold in plan.folds if fold.step is not None]
-    return ARITHMETIC * max((fold.shape[dim] for fold, dim in dims), default=0)
+    if not dims:
+        return 0
+    return BLOCK * 8 + ARITHMETIC * max(fold.shape[dim] for fold, dim in dims)
 
 
 def _power_of_two(count: int) -> int:

@@ -13,15 +13,15 @@ from mapcc.plan.model import Fold, Folded, SourceTensor
 from mapcc.plan.moves import clip
 from mapcc.plan.segments import unit
 from mapcc.runtime.arrays import Array, numpy_dtype
-from mapcc.runtime.fs import NewFile
 from mapcc.runtime.gather import Gatherer
 from mapcc.runtime.inputs import Inputs
+from mapcc.runtime.sources import Writable
 from mapcc.runtime.values import cast
 
 Tile = tuple[slice, slice, slice]
 
 
-def write_fold(fold: Fold, inputs: Inputs, file: NewFile, buffer: Array) -> None:
+def write_fold(fold: Fold, inputs: Inputs, file: Writable, buffer: Array) -> None:
     """The result of ``fold``, row-major from byte 0 of ``file``; ``buffer`` is for what is read."""
     if fold.step is None:
         _lay_out(fold, inputs, file, buffer)
@@ -30,7 +30,7 @@ def write_fold(fold: Fold, inputs: Inputs, file: NewFile, buffer: Array) -> None
         _weight_norm(fold, fold.step, inputs, file, buffer)
 
 
-def _lay_out(fold: Fold, inputs: Inputs, file: NewFile, buffer: Array) -> None:
+def _lay_out(fold: Fold, inputs: Inputs, file: Writable, buffer: Array) -> None:
     """A tensor whose elements lie scattered, in row-major order: by windows of half the buffer."""
     assert fold.move is not None
     width = unit(fold.dtype.bits)
@@ -45,7 +45,7 @@ def _lay_out(fold: Fold, inputs: Inputs, file: NewFile, buffer: Array) -> None:
         file.write(window.data[: (high - low) * width], low * width)
 
 
-def _weight_norm(fold: Fold, step: Step, inputs: Inputs, file: NewFile, buffer: Array) -> None:
+def _weight_norm(fold: Fold, step: Step, inputs: Inputs, file: Writable, buffer: Array) -> None:
     """``v * (g / norm(v))``, the norm over all dimensions but one.
 
     Squares are added up in F64, so that the norm, rounded to the type of the fold, hardly depends on
@@ -56,7 +56,8 @@ def _weight_norm(fold: Fold, step: Step, inputs: Inputs, file: NewFile, buffer: 
     rows = fold.shape[dim]
     box = (prod(fold.shape[:dim]), rows, prod(fold.shape[dim + 1 :]))
     working = numpy_dtype(fold.dtype)
-    limit = min(BLOCK, buffer.nbytes // 8)
+    # The same tiles whatever the memory: sums in another order have other last bits.
+    limit, buffer = BLOCK, buffer if buffer.nbytes >= BLOCK * 8 else np.empty(BLOCK * 8, np.uint8)
     squares = np.zeros(rows)
     with np.errstate(all="ignore"):
         for tile, x in _tiles_of(direction, fold, box, limit, inputs, buffer):

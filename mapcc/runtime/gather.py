@@ -12,7 +12,7 @@ import numpy as np
 from mapcc.ir.bound import Move
 from mapcc.plan.moves import Dims
 from mapcc.runtime.arrays import Array
-from mapcc.runtime.sources import InputFile
+from mapcc.runtime.sources import Readable
 
 # Bytes that are read to be thrown away rather than to call the system once more.
 GAP = 8 << 10
@@ -64,7 +64,7 @@ class Gatherer:
 
     span: Array
 
-    def gather(self, file: InputFile, begin: int, move: Move, width: int, into: Array, first: int) -> None:
+    def gather(self, file: Readable, begin: int, move: Move, width: int, into: Array, first: int) -> None:
         """Put the elements of a move into a window.
 
         Args:
@@ -88,7 +88,7 @@ class Gatherer:
             self._read_pieces(file, at, move.dims, how, width)
             strided(into, to, move.dims, width)[...] = self._pieces(move.dims, how, width)
 
-    def read(self, file: InputFile, begin: int, box: Move, width: int) -> Array:
+    def read(self, file: Readable, begin: int, box: Move, width: int) -> Array:
         """The source elements of a move that fits in ``span``, with its dimensions."""
         room = self.span.nbytes // width
         how = access(box.dims, GAP // width, room)
@@ -97,7 +97,7 @@ class Gatherer:
         self._read_pieces(file, begin + box.source_offset * width, box.dims, how, width)
         return self._pieces(box.dims, how, width)
 
-    def _read_pieces(self, file: InputFile, at: int, dims: Dims, how: Access, width: int) -> None:
+    def _read_pieces(self, file: Readable, at: int, dims: Dims, how: Access, width: int) -> None:
         view, length = self.span.data, how.span * width
         for number, (across, _) in enumerate(positions([dims[k] for k in how.loops])):
             file.read_into(view[number * length : (number + 1) * length], at + across * width)

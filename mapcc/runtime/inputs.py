@@ -7,7 +7,7 @@ from threading import Lock
 from typing import TYPE_CHECKING
 
 from mapcc.plan.model import Folded, Plan, SourceTensor
-from mapcc.runtime.sources import InputFile
+from mapcc.runtime.sources import InputFile, Readable
 from mapcc.tensors.dtypes import Dtype
 
 if TYPE_CHECKING:
@@ -18,14 +18,14 @@ class Inputs:
     """Shared by all threads."""
 
     def __init__(
-        self, plan: Plan, files: Sequence[InputFile], fold: Callable[[Inputs, int, Array], InputFile]
+        self, plan: Plan, files: Sequence[InputFile], fold: Callable[[Inputs, int, Array], Readable]
     ) -> None:
         self.plan, self.files = plan, files
         self._fold = fold
-        self._folds: dict[int, InputFile] = {}
+        self._folds: dict[int, Readable] = {}
         self._locks = [Lock() for _ in plan.folds]
 
-    def of(self, origin: SourceTensor | Folded, buffer: Array) -> tuple[InputFile, int]:
+    def of(self, origin: SourceTensor | Folded, buffer: Array) -> tuple[Readable, int]:
         """The file in which an origin lies, and its first byte there."""
         if isinstance(origin, Folded):
             return self.fold(origin.number, buffer), 0
@@ -38,7 +38,7 @@ class Inputs:
             return fold.dtype, fold.shape
         return origin.dtype, origin.shape
 
-    def fold(self, number: int, buffer: Array) -> InputFile:
+    def fold(self, number: int, buffer: Array) -> Readable:
         """Computed once, with ``buffer`` for what is read."""
         with self._locks[number]:
             if number not in self._folds:

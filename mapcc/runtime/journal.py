@@ -9,12 +9,13 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Lock
 from typing import NamedTuple
 from zlib import crc32
 
-from mapcc.runtime.fs import cannot_write, door, sync_folder, writing
+from mapcc.runtime.fs import cannot_write, door, writing
 
 SUFFIX = ".mapcc-journal"
 _OPEN = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
@@ -40,21 +41,22 @@ class Journal:
     entries: dict[str, Entry]
     end: int
     is_torn: bool
+    lock: Lock = field(default_factory=Lock)
 
     def begin(self, run: str) -> None:
         """Forget what is in it. The first line says which work this is."""
         with writing(self.path):
             door.truncate(self.fd)
+            if self.durable and self.end:
+                door.fsync(self.fd)  # or a loss of power could leave old lines under the new first one
         self.entries, self.end, self.is_torn = {}, 0, False
         self._append(json.dumps({"mapcc journal": run}))
-        if self.durable:
-            with writing(self.path):
-                sync_folder(self.path.parent)
 
     def add(self, entry: Entry) -> None:
-        """Returns when the disk has the line."""
-        self._append(json.dumps(entry))
-        self.entries[entry.name] = entry
+        """Returns when the disk has the line. Any thread may call it."""
+        with self.lock:
+            self._append(json.dumps(entry))
+            self.entries[entry.name] = entry
 
     def _append(self, text: str) -> None:
         data = text.encode()
@@ -130,7 +132,8 @@ def _lock(fd: int) -> bool:
 
 def _read(path: Path, fd: int, run: str, durable: bool) -> Journal:
     data = os.pread(fd, _MOST, 0)
-    if not data.startswith(_HEAD) and not _HEAD.startswith(data):
+    # Zeros: what a loss of power may leave of a line that was never on the disk.
+    if any(byte not in (0, head) for byte, head in zip(data, _HEAD, strict=False)):
         why = "it is in the way, and not of mapcc's making"
         raise cannot_write(path, why, help="remove it, or choose another --out")
     first, *lines = data.split(b"\n")

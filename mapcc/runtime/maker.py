@@ -19,7 +19,7 @@ from mapcc.plan.segments import unit
 from mapcc.runtime.arrays import Array, numpy_dtype
 from mapcc.runtime.gather import UNSIGNED, Gatherer, strided
 from mapcc.runtime.inputs import Inputs
-from mapcc.runtime.sources import InputFile
+from mapcc.runtime.sources import Readable
 from mapcc.runtime.turn import turned
 from mapcc.runtime.values import Unrepresentable, filled, transform
 
@@ -36,7 +36,7 @@ class Maker:
         self.packed = np.empty(sizes.packed, np.uint8)
         self._extents: tuple[int, list[tuple[int, int]], list[int]] | None = None
 
-    def fold(self, number: int) -> InputFile:
+    def fold(self, number: int) -> Readable:
         return self.inputs.fold(number, self.gatherer.span)
 
     def fill(self, segment: Gathered, low: int, high: int, view: memoryview) -> None:

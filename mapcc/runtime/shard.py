@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from mapcc.errors import MappingError
 from mapcc.plan.model import OutputFile
 from mapcc.plan.parts import Part, parts
 from mapcc.runtime.blocks import block_count, block_range, read_block
@@ -38,6 +39,7 @@ class Shard:
             if self._is_unharmed(worker):
                 worker.done += size
                 return False
+            del self.stage.finished[name]
             self.stage.remove(name)
         self._room = worker.sizes.span
         self._file = self.stage.file(name, size if self._allocate else 0)
@@ -45,14 +47,21 @@ class Shard:
 
     def _is_unharmed(self, worker: Worker) -> bool:
         entry = self.stage.finished[self.output.name]
-        file = InputFile(self.stage.folder / entry.name)
+        try:
+            file = InputFile(self.stage.folder / entry.name)
+        except MappingError:
+            return False  # what cannot be read is made again
         try:
             if not file.stamp.size == entry.size == self.output.size:
                 return False
+            if len(entry.blocks) != len(self.blocks):
+                return False  # an attempt without hashes
             return all(
                 block == read_block(file.read_into, number, entry.size, worker.window)
                 for number, block in enumerate(entry.blocks)
             )
+        except MappingError:
+            return False
         finally:
             file.close()
 
@@ -76,6 +85,6 @@ class Shard:
         self.close()
 
     def close(self) -> None:
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+        file, self._file = self._file, None
+        if file is not None:
+            file.close()

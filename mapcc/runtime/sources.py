@@ -6,11 +6,26 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Protocol
 
 from mapcc.diagnostics.model import Diagnostic
 from mapcc.errors import MappingError
 from mapcc.plan.model import SourceFile
 from mapcc.tensors.disk import Stamp, reading, unreadable
+
+
+class Readable(Protocol):
+    """What is read by position."""
+
+    def read_into(self, view: memoryview, offset: int) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class Writable(Protocol):
+    """What is written by position."""
+
+    def write(self, data: memoryview | bytes, offset: int) -> None: ...
 
 
 class InputFile:

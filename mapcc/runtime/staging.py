@@ -42,10 +42,10 @@ class Staging:
         return NewFile(self.folder / name, size)
 
     def finish(self, file: NewFile, blocks: Sequence[str]) -> Entry:
-        """A shard is written: from now on it survives."""
-        if self.durable:
-            file.sync()
+        """A shard is written, and its bytes are on the disk: with its name they survive from now on."""
         with writing(file.path):
+            if self.durable:
+                sync_folder(self.folder)
             size = os.fstat(file.fd).st_size
         entry = Entry(file.path.name, size, tuple(blocks))
         self._journal.add(entry)
@@ -57,11 +57,12 @@ class Staging:
             door.unlink(path)
 
     def keep(self, names: set[str]) -> None:
-        """Remove everything else: no file of another attempt can mix in."""
+        """Remove everything else: no file of another attempt can mix in. What is gone is not finished."""
         with writing(self.folder):
-            for entry in list(self.folder.iterdir()):
-                if entry.name not in names:
-                    _remove(entry)
+            kept = {e.name for e in self.folder.iterdir() if e.is_file() and not e.is_symlink()} & names
+            _clear(self.folder, kept)
+        for name in self.finished.keys() - kept:
+            del self.finished[name]
 
     def require(self, size: int) -> None:
         """MC005 if the disk has fewer than ``size`` bytes left."""
@@ -89,12 +90,18 @@ class Staging:
         with suppress(OSError):
             if self.folder.is_symlink():
                 return
-            _clear(self.folder, set(self.finished))
-            if not self.finished:
+            is_made = self.folder.is_dir()  # the disk may have been too full even for that
+            if is_made:
+                _clear(self.folder, set(self.finished))
+            if self.finished:
+                return
+            if is_made:
                 door.rmdir(self.folder)
-                door.unlink(self._journal.path)
-                for parent in reversed(self._parents):
-                    door.rmdir(parent)
+                if self.durable:
+                    sync_folder(self.out.parent)  # should it stay after all, then with its journal
+            door.unlink(self._journal.path)
+            for parent in reversed(self._parents):
+                door.rmdir(parent)
 
     def forget(self) -> None:
         """What is finished is not to be trusted either."""
@@ -128,6 +135,9 @@ def staging(out: Path, run: str, *, durable: bool = True) -> Iterator[Staging]:
         if folder.is_symlink() or not folder.is_dir():
             why = "it is in the way, and not of mapcc's making"
             raise cannot_write(folder, why, help="remove it, or choose another --out")
+        if durable:
+            with writing(folder):
+                sync_folder(folder.parent)  # both names, before anything is in the folder
         yield claimed
     finally:
         claimed.leave()
@@ -163,9 +173,12 @@ def is_free(place: Path) -> bool:
 def _check_foreign(folder: Path, journal: Path) -> None:
     """A staging folder without a journal is not ours."""
     with writing(folder):
-        if os.path.lexists(journal) or not os.path.lexists(folder):
+        if not os.path.lexists(folder):
             return
         if folder.is_dir() and not folder.is_symlink() and not any(folder.iterdir()):
+            return
+        # In this order: another run may be making the two, or finish, meanwhile.
+        if os.path.lexists(journal) or not os.path.lexists(folder):
             return
     why = "it is in the way, and not of mapcc's making"
     raise cannot_write(folder, why, help="remove it, or choose another --out")

@@ -5,20 +5,33 @@ from __future__ import annotations
 import mmap
 from collections.abc import Iterator, Sequence
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from xxhash import xxh3_128
 
 from mapcc.plan.memory import Buffers
-from mapcc.plan.model import Gathered, Run, Turned
+from mapcc.plan.model import Gathered, OutputFile, Run, Turned
 from mapcc.plan.parts import PART, Boxes, Part, Stretch, covered, is_whole
 from mapcc.plan.segments import PAGE
+from mapcc.runtime.fs import NewFile
 from mapcc.runtime.inputs import Inputs
-from mapcc.runtime.shard import Shard
-from mapcc.runtime.sources import InputFile
+from mapcc.runtime.sources import Readable, Writable
 
 if TYPE_CHECKING:
     from mapcc.runtime.maker import Maker
+
+
+class Sheet(Protocol):
+    """A file that is written, on the disk or in memory."""
+
+    @property
+    def output(self) -> OutputFile: ...
+
+    @property
+    def file(self) -> Writable: ...
+
+    @property
+    def blocks(self) -> list[str | None]: ...
 
 
 class Copy(Enum):
@@ -53,7 +66,7 @@ class Worker:
             self._maker = Maker(self.inputs, self.sizes)
         return self._maker
 
-    def make(self, shard: Shard, part: Part) -> None:
+    def make(self, shard: Sheet, part: Part) -> None:
         match part:
             case Stretch():
                 self._stretch(shard, part)
@@ -65,7 +78,7 @@ class Worker:
                         shard.file.write(view, at)
                         self.done += len(view)
 
-    def _stretch(self, shard: Shard, part: Stretch) -> None:
+    def _stretch(self, shard: Sheet, part: Stretch) -> None:
         """Windows that are aligned in the output, whatever lies in them."""
         digest = xxh3_128() if self.hashes and is_whole(part, shard.output.size) else None
         shared = self._share(shard, part)
@@ -86,7 +99,7 @@ class Worker:
         if digest is not None:
             shard.blocks[part.begin // PART] = digest.hexdigest()
 
-    def _fill(self, shard: Shard, first: int, low: int, high: int) -> None:
+    def _fill(self, shard: Sheet, first: int, low: int, high: int) -> None:
         header = shard.output.header
         if low < len(header):
             head = header[low:high]
@@ -102,10 +115,10 @@ class Worker:
                 case Turned():
                     raise AssertionError("a stretch ends before a turned tensor")
 
-    def _input(self, file: int) -> InputFile:
+    def _input(self, file: int) -> Readable:
         return self.inputs.files[file] if file >= 0 else self.maker.fold(~file)
 
-    def _share(self, shard: Shard, part: Stretch) -> list[tuple[int, int]]:
+    def _share(self, shard: Sheet, part: Stretch) -> list[tuple[int, int]]:
         """The ranges that the kernel has copied, or that both files share from now on."""
         found: list[tuple[int, int]] = []
         if self.copy is Copy.WINDOW:
@@ -121,8 +134,9 @@ class Worker:
                 found.append((begin, end))
         return found
 
-    def _copied(self, shard: Shard, file: int, offset: int, begin: int, end: int) -> bool:
+    def _copied(self, shard: Sheet, file: int, offset: int, begin: int, end: int) -> bool:
         source = self.inputs.files[file]
+        assert isinstance(shard.file, NewFile)
         if self.copy is Copy.KERNEL:
             return shard.file.copy_from(source.fd, offset, begin, end)
         return offset % PAGE == 0 and shard.file.clone_from(source.fd, offset, begin, end)

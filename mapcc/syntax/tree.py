@@ -27,6 +27,8 @@ _BINARY = {
     "power": "**",
 }
 
+MAX_OPERATORS = 100
+
 _AFTER_A_SHAPE = frozenset({"because", "optional", "where"})
 
 
@@ -310,19 +312,24 @@ class Builder:
 
     # --- expressions
 
-    def expression(self, node: Node | Token) -> expressions.Expr:
+    def expression(self, node: Node | Token, depth: int = 0) -> expressions.Expr:
         assert isinstance(node, Tree)
         kind = str(node.data)
+        if depth > MAX_OPERATORS:  # what it is put together from nests, though no bracket does
+            self.fault("MC103", f"an expression has at most {MAX_OPERATORS} operators in a row", node)
+            return expressions.Number(0)
         if kind in _BINARY:
             left, right = [child for child in node.children if isinstance(child, Tree)]
-            return expressions.Binary(_BINARY[kind], self.expression(left), self.expression(right))
+            return expressions.Binary(
+                _BINARY[kind], *(self.expression(side, depth + 1) for side in (left, right))
+            )
         match kind:
             case "number":
                 return self._number(node)
             case "negative_number":
                 return expressions.Negative(self._number(node))
             case "negative":
-                return expressions.Negative(self.expression(node.children[-1]))
+                return expressions.Negative(self.expression(node.children[-1], depth + 1))
             case "quoted":
                 return expressions.Quoted(self.string(_token(node, "STRING")))
             case "word":

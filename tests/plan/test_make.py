@@ -205,3 +205,9 @@ def test_a_number_that_the_type_has_not(bound: Bound) -> None:
 def test_fills(dtype: str, good: list[float], bad: list[float]) -> None:
     assert [fill_fault(value, DTYPES[dtype]) for value in good] == [None] * len(good)
     assert None not in [fill_fault(value, DTYPES[dtype]) for value in bad]
+
+
+def test_a_target_of_created_pieces_alone_in_a_rule_with_sources(bound: Bound) -> None:
+    rule = "s : q c, create : k c = 0 -> t : q c, u : k c where k = 2"
+    plan = make_plan(bound(rule, {"s": ("BF16", (3, 4))}))
+    assert {t.name: t.dtype.name for t in plan.files[0].tensors} == {"t": "BF16", "u": "F32"}

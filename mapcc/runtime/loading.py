@@ -1,0 +1,186 @@
+"""A plan carried out into memory: tensors of torch, one at a time, without a file."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mapcc.diagnostics.fold import fold
+from mapcc.diagnostics.model import Diagnostic
+from mapcc.errors import MappingError
+from mapcc.plan.memory import buffers
+from mapcc.plan.model import OutputFile, OutputTensor, Plan, Run, Segment
+from mapcc.plan.parts import covered, parts
+from mapcc.runtime.folds import write_fold
+from mapcc.runtime.inputs import Inputs
+from mapcc.runtime.local import Options
+from mapcc.runtime.sources import opened
+from mapcc.runtime.worker import Copy, Worker
+from mapcc.tensors.dtypes import Dtype
+
+if TYPE_CHECKING:
+    import torch
+
+    from mapcc.runtime.arrays import Array
+
+_TORCH = {
+    "BOOL": "bool", "F16": "float16", "BF16": "bfloat16", "F32": "float32", "F64": "float64",
+    "C64": "complex64", "F8_E4M3": "float8_e4m3fn", "F8_E5M2": "float8_e5m2", "F8_E8M0": "float8_e8m0fnu",
+    "F8_E4M3FNUZ": "float8_e4m3fnuz", "F8_E5M2FNUZ": "float8_e5m2fnuz", "F4": "float4_e2m1fn_x2",
+    **{f"I{bits}": f"int{bits}" for bits in (8, 16, 32, 64)},
+    **{f"U{bits}": f"uint{bits}" for bits in (8, 16, 32, 64)},
+}  # fmt: skip
+
+
+def loaded(
+    plan: Plan, device: str, module: torch.nn.Module | None, options: Options | None
+) -> Iterator[tuple[str, torch.Tensor]]:
+    """See :func:`mapcc.load`. What is wrong is told at once, not when the first tensor is asked for."""
+    tensors = [(file, tensor) for file in plan.files for tensor in file.tensors]
+    for _, tensor in tensors:
+        _torch_dtype(tensor.dtype, tensor.name)
+    if module is not None:
+        _check_module(module, [tensor for _, tensor in tensors])
+    return _each(plan, tensors, device, module, options or Options())
+
+
+def _each(
+    plan: Plan,
+    tensors: list[tuple[OutputFile, OutputTensor]],
+    device: str,
+    module: torch.nn.Module | None,
+    options: Options,
+) -> Iterator[tuple[str, torch.Tensor]]:
+    import torch
+
+    with opened(plan.sources) as files:
+        inputs = Inputs(plan, files, _fold)
+        worker = Worker(inputs, buffers(plan, 1, options.memory), Copy.WINDOW, hashes=False)
+        try:
+            for file, tensor in tensors:
+                dtype, shape = _torch_dtype(tensor.dtype, tensor.name), _torch_shape(tensor)
+                if tensor.begin == tensor.end:
+                    value = torch.empty(shape, dtype=dtype, device=device)
+                else:
+                    raw = torch.from_numpy(_made(worker, file, tensor))
+                    value = raw.view(dtype).reshape(shape).to(device)
+                if module is not None:
+                    _assign(module, tensor.name, value)
+                yield tensor.name, value
+        finally:
+            inputs.close()
+        for read, source in zip(files, plan.sources, strict=True):
+            read.check_unchanged(source.stamp or read.stamp)
+
+
+class _Memory:
+    """A file that is none: what is written at an offset can be read there."""
+
+    def __init__(self, data: Array) -> None:
+        self.data = data
+
+    def write(self, view: memoryview | bytes, offset: int) -> None:
+        self.data.data[offset : offset + len(view)] = view
+
+    def read_into(self, view: memoryview, offset: int) -> None:
+        view[:] = self.data.data[offset : offset + len(view)]
+
+    def close(self) -> None:
+        pass
+
+
+def _fold(inputs: Inputs, number: int, buffer: Array) -> _Memory:
+    fold = inputs.plan.folds[number]
+    made = _Memory(np.empty(fold.nbytes, np.uint8))
+    write_fold(fold, inputs, made, buffer)
+    return made
+
+
+@dataclass(slots=True)
+class _Sheet:
+    """One tensor as the only one of a file without a header: what a worker writes to."""
+
+    output: OutputFile
+    file: _Memory
+    blocks: list[str | None]
+
+
+def _made(worker: Worker, file: OutputFile, tensor: OutputTensor) -> Array:
+    """The bytes of a tensor. There is one worker: its window holds what was read last, and nothing else."""
+    size = tensor.end - tensor.begin
+    alone = OutputFile(file.name, b"", size, (), tuple(_segments(file, tensor)))
+    sheet = _Sheet(alone, _Memory(np.empty(size, np.uint8)), [])
+    for part in parts(alone, worker.sizes.span):
+        worker.make(sheet, part)
+    return sheet.file.data
+
+
+def _segments(file: OutputFile, tensor: OutputTensor) -> Iterator[Segment]:
+    first = bisect_right(file.segments, tensor.begin, key=lambda segment: segment.end)
+    for segment in covered(file.segments, first, tensor.begin, tensor.end):
+        begin, end = max(segment.begin, tensor.begin), min(segment.end, tensor.end)
+        if isinstance(segment, Run):
+            offset = segment.offset + begin - segment.begin
+            yield Run(begin - tensor.begin, end - tensor.begin, segment.file, offset)
+        else:
+            yield segment._replace(begin=begin - tensor.begin, end=end - tensor.begin)
+
+
+def _torch_dtype(dtype: Dtype, name: str) -> torch.dtype:
+    import torch
+
+    found: torch.dtype | None = getattr(torch, _TORCH.get(dtype.name, ""), None)
+    if found is None:
+        message = f"torch has no type {dtype.name}"
+        help = "cast it, or convert to files: they can have it"
+        raise MappingError([Diagnostic("MC502", message, help=help, names=(name,))])
+    return found
+
+
+def _torch_shape(tensor: OutputTensor) -> tuple[int, ...]:
+    if tensor.dtype.bits != 4:
+        return tensor.shape
+    *outer, last = tensor.shape or (0,)
+    return (*outer, last // 2)  # torch counts pairs
+
+
+def _check_module(module: torch.nn.Module, tensors: list[OutputTensor]) -> None:
+    """All differences at once, before anything is read."""
+    wanted = module.state_dict(keep_vars=True)
+    given = {tensor.name: tensor for tensor in tensors}
+    both = [name for name in given if name in wanted]
+    shapes = [name for name in both if _torch_shape(given[name]) != tuple(wanted[name].shape)]
+    types = [name for name in both if _torch_dtype(given[name].dtype, name) != wanted[name].dtype]
+    faults = (
+        (
+            "MC401",
+            [name for name in wanted if name not in given],
+            "the mapping does not give all of the module",
+        ),
+        (
+            "MC407",
+            [name for name in given if name not in wanted],
+            "the module does not have all that is given",
+        ),
+        ("MC408", shapes, "the module has tensors of other shapes"),
+        ("MC409", types, "the module has tensors of other types"),
+    )
+    found = [Diagnostic(code, what, names=tuple(fold(names))) for code, names, what in faults if names]
+    if found:
+        raise MappingError(found)
+
+
+def _assign(module: torch.nn.Module, name: str, value: torch.Tensor) -> None:
+    import torch
+
+    path, _, leaf = name.rpartition(".")
+    owner = module.get_submodule(path)
+    old = getattr(owner, leaf)
+    if isinstance(old, torch.nn.Parameter):
+        setattr(owner, leaf, torch.nn.Parameter(value, requires_grad=old.requires_grad))
+    else:
+        setattr(owner, leaf, value)

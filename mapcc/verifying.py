@@ -1,0 +1,77 @@
+"""``mapcc verify``: an output against its record and, given the source, against its mapping."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from mapcc.diagnostics.model import Diagnostic, Diagnostics
+from mapcc.errors import MappingError
+from mapcc.ir.bound import BoundMapping
+from mapcc.passes.check import bind
+from mapcc.runtime.audit import audit
+from mapcc.runtime.record import RECORD, Record, read_record
+from mapcc.syntax.load import Loader
+from mapcc.tensors.keysets import open_keyset
+from mapcc.tensors.spec import Manifest
+from mapcc.verify import compare
+
+Progress = Callable[[int, int], None]
+
+
+def verify(
+    out: Path,
+    source: Manifest | None,
+    *,
+    samples: int,
+    seed: int,
+    progress: Progress | None = None,
+) -> tuple[Diagnostic, ...]:
+    """See :func:`mapcc.verify_output`."""
+    record = read_record(out)
+    found = audit(out, record, progress)
+    if source is None or any("is not there" in d.message for d in found):
+        return tuple(found)
+    bound, output = _bound(record, source, out)
+    found += _other_source(record, source)
+    found += compare(bound, output, samples=samples, seed=seed)
+    return tuple(found)
+
+
+def select_of(out: Path) -> str | None:
+    """The dictionary of the source that was converted, as the record of ``out`` tells."""
+    options: dict[str, Any] = read_record(out).origin.get("options", {})
+    selected = options.get("select")
+    return None if selected is None else str(selected)
+
+
+def _bound(record: Record, source: Manifest, out: Path) -> tuple[BoundMapping, Manifest]:
+    """The recorded mapping, held against the source and against what came out of it."""
+    found = Diagnostics()
+    loader = Loader(found)
+    texts = record.origin.get("mapping") or []
+    if not texts:
+        message = f"`{out / RECORD}` has no mapping to compare values with"
+        raise MappingError([Diagnostic("MC003", message, help="verify without --source: hashes alone")])
+    main = Path(texts[0]["name"])
+    for text in texts:
+        loader.preload(Path(text["name"]), text["text"])
+    mapping = loader.load(main)
+    output = open_keyset(out)
+    if mapping is None:
+        raise MappingError(found)
+    settings = record.origin.get("options", {}).get("settings", {})
+    bound = bind(mapping, main, source, None, settings, found, loader)
+    if found.errors:
+        raise MappingError(found)
+    return bound, output
+
+
+def _other_source(record: Record, source: Manifest) -> list[Diagnostic]:
+    recorded = {file["name"]: file["size"] for file in record.origin.get("source", {}).get("files", [])}
+    now = {path.name: path.stat().st_size for path in source.files}
+    if recorded == now:
+        return []
+    message = f"`{source.where}` is not the source of this conversion: its files have other names or sizes"
+    return [Diagnostic("MC503", message, help="give the source that was converted")]
