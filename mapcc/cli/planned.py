@@ -12,7 +12,7 @@ from mapcc.errors import MappingError
 from mapcc.plan import Plan
 from mapcc.plan.memory import buffers
 from mapcc.plan.model import Gathered, OutputFile, Run, Turned
-from mapcc.runtime import Options
+from mapcc.runtime import MOST_WORKERS, Options
 
 _KINDS = ((Run, "byte range"), (Gathered, "gathered tensor"), (Turned, "turned tensor"))
 
@@ -39,10 +39,10 @@ def _parts(file: OutputFile) -> str:
 def cost_line(plan: Plan, running: Options) -> str:
     """What a conversion takes, for before it begins."""
     try:
-        sizes = running.sizes or buffers(plan, running.threads, running.memory)
+        # As on a large machine, so that the same plan says the same everywhere.
+        sizes = buffers(plan, running.workers or MOST_WORKERS, running.memory)
     except ValueError as error:
         raise MappingError([Diagnostic("MC007", f"--memory is too little: {error}")]) from None
     sources = f"{plural(len(plan.sources), 'file')}, {written_size(plan.bytes_read)} read once"
     disk = written_size(plan.bytes_written + plan.scratch)
-    threads = plural(sizes.workers, "thread")
-    return f"source: {sources}; disk: {disk}; buffers: {written_size(sizes.total)} for {threads}"
+    return f"source: {sources}; disk: {disk}; buffers: at most {written_size(sizes.total)}"

@@ -92,7 +92,8 @@ def _is_small(faults: Faults) -> None:
     equation = faults.equation
     if max(len(left_names(equation)), len(right_names(equation))) > MAX_NAMES:
         faults.add("MC103", f"a rule has at most {MAX_NAMES:,} names on a side", equation.span)
-    if any(count_pieces(term.shape) > MAX_PIECES for term in (*equation.units, *equation.targets)):
+    shapes = [unit.shape for unit in equation.units] + [target.shape for target in equation.targets]
+    if any(count_pieces(shape) > MAX_PIECES for shape in shapes):
         faults.add("MC103", f"the sums of a shape make more than {MAX_PIECES:,} pieces", equation.span)
 
 

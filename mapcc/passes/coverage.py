@@ -21,6 +21,7 @@ from mapcc.passes.resolve import Values
 from mapcc.passes.segments import name_axes, variants
 from mapcc.passes.take import excuses
 from mapcc.passes.types import infer_dtypes
+from mapcc.passes.writer import NegativeIndex
 from mapcc.tensors.spec import TensorSpec
 from mapcc.text import Span
 
@@ -165,7 +166,14 @@ def _created(binder: Binder, equation: Equation, key: tuple[int | str, ...]) -> 
     resolver = binder.resolver(equation)
     values: Values = dict(zip(equation.variables, key, strict=True))
     lookup = resolver.lookup(values, defined=False)
-    name = binder.writer(equation, 0).write(key, (), lambda word: resolver.parameter(word, values))
+    try:
+        name = binder.writer(equation, 0).write(key, (), lambda word: resolver.parameter(word, values))
+    except NegativeIndex:
+        binder.findings.add("MC204", "an index of a created tensor is below zero", equation.span)
+        return None
+    except Unevaluable as error:
+        binder.unevaluable(error, resolver, equation.span)
+        return None
     spec = binder.target.tensors.get(name) if binder.target else None
     rank = len(spec.shape) if spec else None
     state = laying.start(equation, ((),), {}, lookup, rest_from=rank)

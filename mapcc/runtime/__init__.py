@@ -1,5 +1,5 @@
 """Floor 7: plans carried out."""
 
-from mapcc.runtime.local import Options, execute
+from mapcc.runtime.local import MOST_WORKERS, Options, execute
 
-__all__ = ["Options", "execute"]
+__all__ = ["MOST_WORKERS", "Options", "execute"]

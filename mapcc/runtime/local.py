@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 Progress = Callable[[int, int], None]
 
 # More threads than this wait for the memory, not for each other.
-_MOST_WORKERS = 8
+MOST_WORKERS = 8
 _PROBE = ".probe"
 
 
@@ -57,7 +57,7 @@ class Options:
 
     @property
     def threads(self) -> int:
-        return self.workers or min(_MOST_WORKERS, len(os.sched_getaffinity(0)))
+        return self.workers or min(MOST_WORKERS, len(os.sched_getaffinity(0)))
 
 
 def execute(plan: Plan, out: Path, progress: Progress | None = None, options: Options | None = None) -> bool:
@@ -99,6 +99,8 @@ def execute(plan: Plan, out: Path, progress: Progress | None = None, options: Op
                 stage.forget()  # the source is wrong, or changed: what was made of it is worth nothing
             raise
         _finish(plan, key, stage)
+        if progress is not None:
+            progress(plan.bytes_written, plan.bytes_written)
         stage.commit()
     return True
 

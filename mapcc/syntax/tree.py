@@ -315,7 +315,8 @@ class Builder:
     def expression(self, node: Node | Token, depth: int = 0) -> expressions.Expr:
         assert isinstance(node, Tree)
         kind = str(node.data)
-        if depth > MAX_OPERATORS:  # what it is put together from nests, though no bracket does
+        # Operators in a row nest, though no bracket does.
+        if depth >= MAX_OPERATORS and (kind in _BINARY or kind == "negative"):
             self.fault("MC103", f"an expression has at most {MAX_OPERATORS} operators in a row", node)
             return expressions.Number(0)
         if kind in _BINARY:

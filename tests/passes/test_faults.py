@@ -45,6 +45,11 @@ ONCE: dict[str, tuple[str, Keys, Keys, list[str]]] = {
     "no value in a rule": ("a.{i} -> b.{i} where i < 1 // 0", {"a.0": [1]}, {"b.0": [1]}, ["MC108"]),
     "no value in drop": ('drop a.{i} because "x" where i < 1 % 0', {"a.0": [1]}, {}, ["MC108"]),
     "no value in create": ("create b.{i} : d = 0 where i < 1 % 0", {}, {"b.0": [1]}, ["MC108"]),
+    "operators without an end": ("let n = 1" + " + 1" * 5000 + "\na -> b", {"a": [1]}, {"b": [1]}, ["MC103"]),
+    "names without an end": ("keep " + "".join(f"[t{k}=a,b]" for k in range(40)), {}, {}, ["MC103"]),
+    "sums without an end": (f"a : {'(p + q) ' * 30}-> b", {"a": [1]}, {"b": [1]}, ["MC103"]),
+    "targets without an end": (f"a -> b{', b' * 5000}", {"a": [1]}, {"b": [1]}, ["MC103"]),
+    "domain without an end": ("a -> b.{i} where i in 0..999999999999", {"a": [1]}, {"b.0": [1]}, ["MC103"]),
     "each copy of a group": (
         "{a,b,c}.* -> {x,y,z}.w",
         {"a.w": [1], "b.w": [1], "c.w": [1]},
@@ -137,3 +142,17 @@ def test_a_name_axis_in_create_has_no_other_side(name: str, instead: str, tmp_pa
         assert (first.code, first.help) == ("MC207", f"write {instead}")
         assert first.span is not None
         assert (first.span.line, first.span.column) == (2, 8)
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("create b.{i-2} : 1 = 0 where i in 0..3", "MC204"),
+        ("create b.{-1} : 1 = 0", "MC204"),
+        ("create b.{i} : 1 = 0 where i in 0..99999999", "MC103"),
+    ],
+)
+def test_created_by_a_domain_alone(text: str, code: str, tmp_path: Path) -> None:
+    (tmp_path / "m.mapcc").write_text(text, "utf-8")
+    (tmp_path / "s.json").write_text("{}", "utf-8")
+    assert [d.code for d in api.check(tmp_path / "m.mapcc", tmp_path / "s.json").diagnostics] == [code]

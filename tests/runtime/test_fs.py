@@ -14,8 +14,11 @@ import pytest
 
 from mapcc.errors import MappingError
 from mapcc.plan import Plan
-from mapcc.runtime import execute, fs
-from mapcc.runtime.fs import MARKER, PARTIAL
+from mapcc.runtime import execute, fs, staging
+from mapcc.runtime.journal import SUFFIX
+from mapcc.runtime.record import RECORD
+from mapcc.runtime.staging import PARTIAL
+from tests.runtime.conftest import small
 
 Lab = Any
 Random = Callable[..., Any]
@@ -75,10 +78,9 @@ def test_a_foreign_folder_under_the_other_name(lab: Lab, plan: Plan) -> None:
     assert not lab.out.exists()
 
 
-def test_links_are_not_followed_to_a_marker(lab: Lab, plan: Plan) -> None:
+def test_links_are_not_followed(lab: Lab, plan: Plan) -> None:
     elsewhere = lab.folder / "elsewhere"
     elsewhere.mkdir()
-    (elsewhere / MARKER).write_text("mapcc")
     (elsewhere / "precious").write_text("yes")
     (lab.folder / f"out{PARTIAL}").symlink_to(elsewhere)
     refused(plan, lab.out)
@@ -88,16 +90,16 @@ def test_links_are_not_followed_to_a_marker(lab: Lab, plan: Plan) -> None:
 def test_another_run(lab: Lab, plan: Plan) -> None:
     busy = lab.folder / f"out{PARTIAL}"
     busy.mkdir()
-    with (busy / MARKER).open("w") as marker:
-        fcntl.flock(marker, fcntl.LOCK_EX)
-        (busy / "half").write_text("a file of the other run")
-        assert "another mapcc writes it now" in refused(plan, lab.out)
+    (busy / "half").write_text("a file of the other run")
+    with (lab.folder / f"out{SUFFIX}").open("w") as journal:
+        fcntl.flock(journal, fcntl.LOCK_EX)
+        assert f"cannot write `{lab.out}`: another mapcc writes it now" in refused(plan, lab.out)
     assert (busy / "half").exists()
 
 
 def test_a_full_disk(lab: Lab, plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = type("Usage", (), {"free": 100})
-    monkeypatch.setattr(fs.shutil, "disk_usage", lambda _: usage)
+    monkeypatch.setattr(staging.shutil, "disk_usage", lambda _: usage)
     needed = plan.bytes_written + plan.scratch
     assert f"{needed:,} bytes are needed, 100 are free" in refused(plan, lab.out)
     assert lab.names() == {"source.safetensors"}
@@ -115,20 +117,21 @@ def test_no_place_for_it(lab: Lab, plan: Plan) -> None:
 def test_folders_above_are_made_and_removed(lab: Lab, plan: Plan) -> None:
     out = lab.folder / "a" / "b" / "out"
     with pytest.raises(ZeroDivisionError):
-        execute(plan, out, lambda done, total: 1 // (total - done - total // 2 > 0))
+        execute(plan, out, lambda *_: 1 // 0)
     assert lab.names() == {"source.safetensors"}
     execute(plan, out)
-    assert len(list(out.iterdir())) == len(plan.files) + 1
+    assert len(list(out.iterdir())) == len(plan.files) + 2
 
 
 def test_interrupted_anywhere(lab: Lab, plan: Plan) -> None:
-    """Raise in each call of the progress: nothing is left, and the next run is undisturbed."""
+    """Raise in each call of the progress: finished shards alone are left, and the next run goes on."""
     calls: list[tuple[int, int]] = []
     execute(plan, lab.folder / "whole", lambda *numbers: calls.append(numbers), options=small())
     assert calls[0] == (0, plan.bytes_written)
     assert calls[-1] == (plan.bytes_written, plan.bytes_written)
     assert calls == sorted(calls)
-    before = lab.names()
+    before, whole = lab.names(), read(lab.folder / "whole")
+    shards = {f"out{PARTIAL}/{file.name}" for file in plan.files}
     for last in range(len(calls)):
         left = iter(range(last))
 
@@ -138,24 +141,38 @@ def test_interrupted_anywhere(lab: Lab, plan: Plan) -> None:
 
         with pytest.raises(KeyboardInterrupt):
             execute(plan, lab.out, stop, options=small())
+        kept = lab.names() - before
+        assert not kept or {f"out{SUFFIX}", f"out{PARTIAL}"} < kept
+        assert kept <= {f"out{SUFFIX}", f"out{PARTIAL}"} | shards
+        execute(plan, lab.out, options=small())
+        assert read(lab.out) == whole
+        shutil.rmtree(lab.out)
         assert lab.names() == before
 
 
+def read(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
 def test_what_a_killed_run_has_left(lab: Lab, plan: Plan) -> None:
-    """A marker without a lock: its folder is emptied and used."""
+    """A journal without a lock: what it does not hold of this run is removed."""
     stale = lab.folder / f"out{PARTIAL}"
     (stale / "folder").mkdir(parents=True)
-    (stale / MARKER).write_text("")
-    (stale / "model-00001-of-00009.safetensors").write_text("half")
+    (stale / plan.files[0].name).write_text("half")
+    (lab.folder / f"out{SUFFIX}").write_text('{"mapcc journal": "of another run"}')
     execute(plan, lab.out)
     names = {path.name for path in lab.out.iterdir()}
-    assert names == {file.name for file in plan.files} | {"model.safetensors.index.json"}
-    assert not stale.exists()
+    assert names == {file.name for file in plan.files} | {"model.safetensors.index.json", RECORD}
+    assert lab.names() == {"source.safetensors", "out", *(f"out/{name}" for name in names)}
 
 
 @pytest.mark.parametrize("name", ["pwrite", "fsync"])
-def test_each_write_may_fail(lab: Lab, plan: Plan, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_the_disk_fails_from_each_call_on(
+    lab: Lab, plan: Plan, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
     real = getattr(os, name)
+    execute(plan, lab.folder / "whole", options=small())
+    before, whole = lab.names(), read(lab.folder / "whole")
     for last in range(1000):
         calls = iter(range(last))
 
@@ -164,19 +181,22 @@ def test_each_write_may_fail(lab: Lab, plan: Plan, monkeypatch: pytest.MonkeyPat
                 raise OSError(errno.ENOSPC, "No space left on device")
             return real(*arguments)
 
-        monkeypatch.setattr(fs.os, name, fails)
-        try:
-            execute(plan, lab.out, options=small())
-        except MappingError as error:
-            (found,) = error.diagnostics
-        else:
-            break
+        with monkeypatch.context() as patch:
+            patch.setattr(fs.os, name, fails)
+            try:
+                execute(plan, lab.out, options=small())
+            except MappingError as error:
+                (found,) = error.diagnostics
+            else:
+                break
         assert found.code == "MC005"
         assert "no space left" in found.message
         if lab.out.exists():  # with its name it is complete: only that the disk has the name has failed
-            assert len(list(lab.out.iterdir())) == len(plan.files) + 1
-            shutil.rmtree(lab.out)
-        assert lab.names() == {"source.safetensors"}
+            assert read(lab.out) == whole
+        execute(plan, lab.out, options=small())
+        assert read(lab.out) == whole
+        shutil.rmtree(lab.out)
+        assert lab.names() == before
     assert last > len(plan.files)
 
 
