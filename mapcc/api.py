@@ -29,11 +29,10 @@ from mapcc.tensors.spec import Manifest
 from mapcc.text import Source
 
 if TYPE_CHECKING:
-    import torch
-
     from mapcc.passes.invert import Inverted
     from mapcc.plan import Plan
     from mapcc.runtime import Options
+    from mapcc.runtime.loading import Module, Tensor
 
 KeySet = str | Path | Manifest
 MappingLike = str | Path | rules.Mapping
@@ -391,7 +390,7 @@ def verify_output(
     Raises:
         MappingError: MC001 or MC003 if there is no manifest, or it is not one.
     """
-    from mapcc.verifying import select_of, verify
+    from mapcc.verify.output import select_of, verify
 
     folder = Path(out)
     manifest = None
@@ -406,10 +405,10 @@ def load(
     target: KeySet | None = None,
     *,
     device: str = "cpu",
-    into: torch.nn.Module | None = None,
+    into: Module | None = None,
     running: Options | None = None,
     **options: object,
-) -> Iterator[tuple[str, torch.Tensor]]:
+) -> Iterator[tuple[str, Tensor]]:
     """The mapped tensors one at a time, without writing a file.
 
     The mapping is held against the key sets, and the module checked, before the first tensor.

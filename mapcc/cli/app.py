@@ -238,15 +238,15 @@ def convert(
 
     given = {"MAPPING": mapping, "--source": source}
     if out is None:
-        fail([Diagnostic("MC007", "no --out: where to?", help="--out converted_weights/NAME")])
+        raise typer.BadParameter("where to? --out converted_weights/NAME")
     if plan is not None:
         if any(value is not None for value in (*given.values(), target)):
-            fail([Diagnostic("MC007", "--plan says all: mapping, source and target are in it")])
+            raise typer.BadParameter("the plan says all: give --plan and --out alone")
         made = api.load_plan(plan)
     else:
         missing = [name for name, value in given.items() if value is None]
         if mapping is None or source is None:
-            fail([Diagnostic("MC007", f"no {' and no '.join(missing)}", help="mapcc convert --help")])
+            raise typer.BadParameter(f"there is no {' and no '.join(missing)}, and no --plan")
         made = api.make_plan(
             mapping,
             source,
@@ -507,6 +507,8 @@ def explain(code: Annotated[str, typer.Argument(metavar="CODE", help="Such as MC
 def run() -> None:
     """The entry point: diagnostics instead of tracebacks."""
     try:
+        if any("\0" in argument for argument in sys.argv):
+            fail([Diagnostic("MC007", "an argument has a NUL in it")])
         app(prog_name="mapcc")
     except MappingError as error:
         fail(error.diagnostics)

@@ -131,7 +131,7 @@ def _lock(fd: int) -> bool:
 
 
 def _read(path: Path, fd: int, run: str, durable: bool) -> Journal:
-    data = os.pread(fd, _MOST, 0)
+    data = os.pread(fd, min(os.fstat(fd).st_size, _MOST), 0)
     # Zeros: what a loss of power may leave of a line that was never on the disk.
     if any(byte not in (0, head) for byte, head in zip(data, _HEAD, strict=False)):
         why = "it is in the way, and not of mapcc's making"

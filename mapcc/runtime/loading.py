@@ -24,6 +24,8 @@ from mapcc.tensors.dtypes import Dtype
 
 if TYPE_CHECKING:
     import torch
+    from torch import Tensor as Tensor  # for who annotates without importing torch
+    from torch.nn import Module as Module
 
     from mapcc.runtime.arrays import Array
 

@@ -6,6 +6,7 @@ import shlex
 from pathlib import Path
 
 from mapcc.diagnostics.model import Diagnostic
+from mapcc.tensors.disk import read_at
 
 SNIFFED = 264  # bytes from the start of a file: the mark of a tar archive ends at 262
 PICKLED = (".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle")
@@ -42,6 +43,12 @@ def foreign_kind(start: bytes) -> str | None:
     if start[8:9] == b"{":
         return None
     return next((kind for magic, kind in _MAGICS if start.startswith(magic)), None)
+
+
+def sniff(fd: int) -> bytes:
+    """The first bytes of a file: 16 of one of safetensors, so that nothing behind a small header is read."""
+    start = read_at(fd, 16, 0)
+    return start if start[8:9] == b"{" else read_at(fd, SNIFFED, 0)
 
 
 def foreign(path: Path, kind: str) -> Diagnostic:

@@ -8,11 +8,11 @@ from pathlib import Path
 from mapcc.diagnostics.fold import fold
 from mapcc.diagnostics.model import Diagnostic
 from mapcc.errors import MappingError
-from mapcc.tensors.disk import listing, read_at, reading
+from mapcc.tensors.disk import listing, reading
 from mapcc.tensors.documents import ConfigFile, read_document
 from mapcc.tensors.factory import PREFIX, read_factory
 from mapcc.tensors.folder import folder_files
-from mapcc.tensors.foreign import PICKLED, SNIFFED, foreign, foreign_kind
+from mapcc.tensors.foreign import PICKLED, foreign, foreign_kind, sniff
 from mapcc.tensors.index import INDEXES, SUFFIX, open_index
 from mapcc.tensors.keysfile import read_keys
 from mapcc.tensors.shards import Shards, leads_outside, read_shards
@@ -71,7 +71,7 @@ def open_keyset(
 
 def _open_file(path: Path, config: ConfigFile | None, anywhere: bool, select: str | None) -> Manifest:
     with reading(path) as (fd, _):
-        start = read_at(fd, SNIFFED, 0)
+        start = sniff(fd)
     kind = None if is_archive(start) else foreign_kind(start)
     if kind is not None:
         raise MappingError([foreign(path, kind)])

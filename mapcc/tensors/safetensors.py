@@ -19,7 +19,7 @@ from mapcc.diagnostics.model import Diagnostic
 from mapcc.errors import MappingError
 from mapcc.tensors.disk import Stamp, read_at, reading
 from mapcc.tensors.dtypes import DTYPES, Dtype
-from mapcc.tensors.foreign import SNIFFED, foreign, foreign_kind
+from mapcc.tensors.foreign import foreign, foreign_kind, sniff
 from mapcc.tensors.spec import MAX_TENSORS, METADATA, TensorSpec, name_fault, name_faults, shape_fault
 from mapcc.tensors.strict_json import JsonFault, collector_off, find_key, loads
 
@@ -63,7 +63,7 @@ def read_header(path: Path, file: int | None = None) -> Header:
     """
     with reading(path) as (fd, stamp):
         try:
-            start = read_at(fd, SNIFFED, 0)
+            start = sniff(fd)
             kind = foreign_kind(start)
             if kind is not None:
                 raise MappingError([foreign(path, kind)])

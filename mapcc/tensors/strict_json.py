@@ -92,11 +92,10 @@ def load_entries(text: str, numbers: Numbers = "naturals") -> object:
 
     Members that are spelled alike are one value, which is not to be changed.
 
-    >>> entries = load_entries('{"a": {"shape": [2]}, "b": {"shape": [2]}}')
-    >>> entries
-    {'a': {'shape': [2]}, 'b': {'shape': [2]}}
-    >>> entries["a"] is entries["b"]
-    True
+    >>> members = ", ".join(f'"{name}": {{"shape": [2]}}' for name in "abcdefgh")
+    >>> entries = load_entries(f"{{{members}}}")
+    >>> entries["h"], entries["a"] is entries["h"]
+    ({'shape': [2]}, True)
     """
     entries = None if "\\" in text else _entries(text, numbers)
     return loads(text, numbers) if entries is None else entries

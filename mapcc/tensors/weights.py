@@ -6,8 +6,8 @@ from pathlib import Path
 
 from mapcc.diagnostics.model import Diagnostic
 from mapcc.errors import MappingError
-from mapcc.tensors.disk import Stamp, read_at, reading
-from mapcc.tensors.foreign import PICKLED, SNIFFED, foreign, foreign_kind
+from mapcc.tensors.disk import Stamp, reading
+from mapcc.tensors.foreign import PICKLED, foreign, foreign_kind, sniff
 from mapcc.tensors.npz import SUFFIX as ARRAY
 from mapcc.tensors.npz import read_arrays
 from mapcc.tensors.pickled import Archive, PickleFault, tensor_spec, unpickle
@@ -36,7 +36,7 @@ def read_weights(path: Path, file: int | None = None, select: str | None = None)
             holds something else, MC002 if it is malformed, MC007 if ``select`` leads nowhere.
     """
     with reading(path) as (fd, stamp):
-        start = read_at(fd, SNIFFED, 0)
+        start = sniff(fd)
         if is_archive(start):
             return _read_archive(path, fd, stamp, file, select)
     kind = foreign_kind(start)

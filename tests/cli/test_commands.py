@@ -17,7 +17,10 @@ import mapcc as library
 
 Mapcc = Callable[..., Any]
 
-COMMANDS = ["check", "convert", "emit-config", "keys", "invert", "fmt", "show", "explain"]
+COMMANDS = [
+    *("check", "plan", "convert", "verify", "emit-config", "emit-script"),
+    *("keys", "invert", "fmt", "show", "explain"),
+]
 KEYS = ("--source", "source.json", "--target", "target.json")
 FIELDS = [
     *("code", "title", "severity", "message", "file", "line", "column", "end_line", "end_column"),
@@ -142,7 +145,10 @@ def test_a_setting_counts(folder: Path, mapcc: Mapcc) -> None:
 
 def test_convert(folder: Path, mapcc: Mapcc) -> None:
     ran = mapcc("convert", "m.mapcc", "--source", "source.safetensors", "--out", "a/b/out")
-    assert (ran.code, ran.err) == (0, "")
+    assert (ran.code, ran.err) == (
+        0,
+        "source: 1 file, 48 B read once; disk: 232 B; buffers: at most 8.4 MB\n",
+    )
     assert ran.out.startswith("wrote a/b/out")
     assert [path.name for path in Path("a/b").rglob("*.safetensors")] == ["model.safetensors"]
     assert Path("a/b/out/model.safetensors").read_bytes().endswith(bytes(range(48)))
@@ -280,7 +286,7 @@ def test_completion() -> None:
     assert script.returncode == 0
     assert "_mapcc_completion" in script.stdout
     done = run("-m", "mapcc", _MAPCC_COMPLETE="complete_bash", COMP_WORDS="mapcc em", COMP_CWORD="1")
-    assert (done.returncode, done.stdout.split()) == (0, ["emit-config"])
+    assert (done.returncode, done.stdout.split()) == (0, ["emit-config", "emit-script"])
 
 
 IMPORTED = """

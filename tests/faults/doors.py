@@ -6,6 +6,7 @@ import errno
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
@@ -59,7 +60,7 @@ def around(step: Around) -> Iterator[None]:
 
 
 def _path(first: Any) -> str:
-    return os.readlink(f"/proc/self/fd/{first}") if isinstance(first, int) else str(first)
+    return str(Path(f"/proc/self/fd/{first}").readlink()) if isinstance(first, int) else str(first)
 
 
 @contextmanager

@@ -141,7 +141,8 @@ def test_eight_processes_for_one_output() -> None:
         for number in range(rounds):
             job.clear()
             gate = time.monotonic() + 0.03
-            codes = Counter(ended(child) for child in [start(lambda: raced(job, gate)) for _ in range(8)])
+            children = [start(lambda at=gate: raced(job, at)) for _ in range(8)]
+            codes = Counter(ended(child) for child in children)
             assert codes[WROTE] == 1, codes
             assert codes.keys() <= {WROTE, WAS_THERE, REFUSED}, (number, codes)
             assert content(job.out) == job.expected

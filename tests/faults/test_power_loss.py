@@ -147,7 +147,7 @@ def test_the_disk_bites(mutant: Patch, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_old_lines_under_a_new_first_one() -> None:
-    """The same for the sync that comes after a journal was cut: without it, shards of another run are taken."""
+    """Without the sync after a journal is cut, shards of another run are taken."""
     violations = 0
     with quick_folder() as folder:
         other = replace(make_job(folder, RULES_OF_OTHER), options=OPTIONS)

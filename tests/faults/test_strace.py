@@ -42,17 +42,18 @@ ERRORS = {
     "unlink": ("EIO",),
 }
 # Whatever else may write, by whatever name, in a file or a folder.
-OTHERS = """write writev pwritev pwritev2 sendfile copy_file_range splice truncate creat mknod mknodat mkdirat
+OTHERS = """
+write writev pwritev pwritev2 sendfile copy_file_range splice truncate creat mknod mknodat mkdirat
 renameat renameat2 unlinkat link linkat symlink symlinkat chmod fchmod fchmodat utimensat fdatasync sync
-sync_file_range setxattr fsetxattr""".split()
+sync_file_range setxattr fsetxattr
+"""
 PR_SET_PTRACER = 0x59616D61
 
 
 def attached(child: int, *options: str) -> subprocess.Popen[str]:
     """strace on a child that waits for it."""
     command = ["strace", "-f", "-qq", "-p", str(child), *options]
-    tracer = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    return tracer
+    return subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
 
 
 def waiting(job: Job) -> bool:
@@ -101,7 +102,7 @@ def test_the_door_has_no_side_window(job: Job) -> None:
     calls = [call for call in calls if call.name != "close" and call.arguments[1:] != (0,)]
     door = Counter(call.name for call in calls)
     job.clear()
-    names = ",".join([*CALLS, *OTHERS, "openat", "open", "ioctl"])
+    names = ",".join([*CALLS, *OTHERS.split(), "openat", "open", "ioctl"])
     code, log = traced(job, "-y", "-e", f"trace={names}", "-e", "signal=none")
     assert code == 0, log
     seen: Counter[str] = Counter()

@@ -47,7 +47,7 @@ def test_what_is_loaded_is_what_is_converted(lab: Lab, random_tensors: Random, m
     lab.write(random_tensors(SHAPES))
     mapcc.convert(mapping, lab.source, lab.out, running=mapcc.Options(sync=False))
     written = lab.read(lab.out / "model.safetensors")
-    loaded = {name: tensor for name, tensor in mapcc.load(mapping, lab.source)}
+    loaded = dict(mapcc.load(mapping, lab.source))
     assert list(loaded) == list(written)
     for name, (dtype, shape, data) in written.items():
         tensor = loaded[name]

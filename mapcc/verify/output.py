@@ -15,7 +15,7 @@ from mapcc.runtime.record import RECORD, Record, read_record
 from mapcc.syntax.load import Loader
 from mapcc.tensors.keysets import open_keyset
 from mapcc.tensors.spec import Manifest
-from mapcc.verify import compare
+from mapcc.verify.compare import compare
 
 Progress = Callable[[int, int], None]
 
