@@ -57,7 +57,9 @@ class Options:
 
     @property
     def threads(self) -> int:
-        return self.workers or min(MOST_WORKERS, len(os.sched_getaffinity(0)))
+        # Of those that this process may use, where the system tells.
+        affinity = getattr(os, "sched_getaffinity", None)
+        return self.workers or min(MOST_WORKERS, len(affinity(0)) if affinity else os.cpu_count() or 1)
 
 
 def execute(plan: Plan, out: Path, progress: Progress | None = None, options: Options | None = None) -> bool:
@@ -132,7 +134,7 @@ def _write(
     copy = options.copy or _probe(files, stage)
     verify = options.sync if options.verify is None else options.verify
     inputs = Inputs(plan, files, _folder(plan, stage))
-    count = max(1, min(sizes.workers, _parallel(plan)))
+    count = sizes.workers if options.sizes else min(sizes.workers, _parallel(plan))
     workers = [Worker(inputs, sizes, copy, hashes=options.hashes) for _ in range(count)]
     shards = [Shard(f, stage, verify=verify, allocate=copy is not Copy.REFLINK) for f in plan.files]
 
