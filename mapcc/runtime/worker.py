@@ -88,8 +88,8 @@ class Worker:
             stop = min((at // size + 1) * size, part.end)
             own = list(_outside(at, stop, shared))
             view = self.window[: stop - at]
-            if own or digest is not None:
-                self._fill(shard, part.first, at, stop)
+            for begin, end in own if digest is None else [(at, stop)]:
+                self._fill(shard, part.first, begin, end, view[begin - at : end - at])
             if digest is not None:
                 digest.update(view)
             for begin, end in own:
@@ -99,19 +99,20 @@ class Worker:
         if digest is not None:
             shard.blocks[part.begin // PART] = digest.hexdigest()
 
-    def _fill(self, shard: Sheet, first: int, low: int, high: int) -> None:
+    def _fill(self, shard: Sheet, first: int, low: int, high: int, view: memoryview) -> None:
+        """Bytes ``low`` to ``high`` of the file."""
         header = shard.output.header
         if low < len(header):
             head = header[low:high]
-            self.window[: len(head)] = head
+            view[: len(head)] = head
         for segment in covered(shard.output.segments, first, low, high):
             begin, end = max(low, segment.begin), min(high, segment.end)
-            view = self.window[begin - low : end - low]
+            piece = view[begin - low : end - low]
             match segment:
                 case Run(start, _, file, offset):
-                    self._input(file).read_into(view, offset + begin - start)
+                    self._input(file).read_into(piece, offset + begin - start)
                 case Gathered():
-                    self.maker.fill(segment, begin, end, view)
+                    self.maker.fill(segment, begin, end, piece)
                 case Turned():
                     raise AssertionError("a stretch ends before a turned tensor")
 
