@@ -357,7 +357,9 @@ def load_plan(path: str | Path) -> Plan:
     with _collector_off():
         raw = read_all(Path(path), _MOST_OF_A_PLAN)
         try:
-            return parsed((raw or b"").decode())
+            if raw is None:
+                raise PlanFault(f"it has more than {_MOST_OF_A_PLAN:,} bytes")
+            return parsed(raw.decode())
         except (PlanFault, UnicodeDecodeError) as error:
             help = "make it again with `mapcc plan`"
             raise MappingError([Diagnostic("MC003", f"`{path}`: {error}", help=help)]) from None

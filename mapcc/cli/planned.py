@@ -6,9 +6,7 @@ from collections.abc import Iterator
 
 from mapcc.cli.progress import written_size
 from mapcc.diagnostics.escape import escape
-from mapcc.diagnostics.model import Diagnostic
 from mapcc.diagnostics.render import plural
-from mapcc.errors import MappingError
 from mapcc.plan import Plan
 from mapcc.plan.memory import buffers
 from mapcc.plan.model import Gathered, OutputFile, Run, Turned
@@ -38,11 +36,8 @@ def _parts(file: OutputFile) -> str:
 
 def cost_line(plan: Plan, running: Options) -> str:
     """What a conversion takes, for before it begins."""
-    try:
-        # As on a large machine, so that the same plan says the same everywhere.
-        sizes = buffers(plan, running.workers or MOST_WORKERS, running.memory)
-    except ValueError as error:
-        raise MappingError([Diagnostic("MC007", f"--memory is too little: {error}")]) from None
+    # As on a large machine, so that the same plan says the same everywhere.
+    sizes = buffers(plan, running.workers or MOST_WORKERS, running.memory)
     sources = f"{plural(len(plan.sources), 'file')}, {written_size(plan.bytes_read)} read once"
     disk = written_size(plan.bytes_written + plan.scratch)
     return f"source: {sources}; disk: {disk}; buffers: at most {written_size(sizes.total)}"

@@ -10,6 +10,7 @@ from typing import Any
 
 from mapcc.ir.bound import Move
 from mapcc.ir.values import VALUE_OPS, Step
+from mapcc.plan.checked import plan_fault
 from mapcc.plan.model import (
     Fill,
     Fold,
@@ -54,9 +55,12 @@ def digest(plan: Plan) -> str:
     return sha256(_text(content).encode()).hexdigest()
 
 
-def run_key(plan: Plan, plan_digest: str) -> str:
-    """What tells two attempts apart: files of one can go on in another only if this is the same."""
-    sources = [[source.path, source.stamp] for source in plan.sources]
+def run_key(plan: Plan, plan_digest: str, stamps: Sequence[Stamp]) -> str:
+    """What tells two attempts apart: files of one can go on in another only if this is the same.
+
+    ``stamps`` are those of the source's files: they tell that the values are the same.
+    """
+    sources = [[source.path, stamp] for source, stamp in zip(plan.sources, stamps, strict=True)]
     return sha256(_text([plan_digest, sources]).encode()).hexdigest()
 
 
@@ -88,11 +92,20 @@ def load_plan(text: str) -> Plan:
     if document[_KIND] != ENGINE:
         raise PlanFault(f"it was made by another version of mapcc ({document[_KIND]}, this is {ENGINE})")
     content: Json = document.get("plan")
-    if not isinstance(content, dict) or sha256(_text(content).encode()).hexdigest() != document.get("sha256"):
+    try:
+        digest_now = sha256(_text(content).encode()).hexdigest()
+    except RecursionError:
+        raise PlanFault("it is nested too deeply") from None
+    if not isinstance(content, dict) or digest_now != document.get("sha256"):
         raise PlanFault("it was changed after it was made")
     try:
-        return _plan(content)
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+        plan = _plan(content)
+        if rule := plan_fault(plan):
+            raise PlanFault(rule)
+        return plan
+    except PlanFault:
+        raise
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError) as error:
         raise PlanFault(f"it cannot be read: {error}") from None
 
 
@@ -163,7 +176,7 @@ def _plan(content: Mapping[str, Json]) -> Plan:
         bytes_read=read,
         bytes_written=written,
         scratch=scratch,
-        origin=content["origin"],
+        origin=dict(content["origin"].items()),
     )
 
 
@@ -195,6 +208,8 @@ def _read_segment(segment: Sequence[Json]) -> Segment:
         return Run(*segment)
     kind, begin, end, name, transfers = segment
     made = (begin, end, name, tuple(_read_transfer(*transfer) for transfer in transfers))
+    if kind not in ("turned", "gathered"):
+        raise PlanFault(f"no kind of bytes: {kind!r}")
     return Turned(*made) if kind == "turned" else Gathered(*made)
 
 
@@ -221,6 +236,8 @@ def _read_step(op: str, numbers: Json, dtype: str | None) -> Step:
 def _fold(step: Json, inputs: Json, dtype: str, shape: Json, move: Json) -> Fold:
     read = [_read_origin(*origin) for origin in inputs]
     tensors = tuple(origin for origin in read if not isinstance(origin, Fill))
+    if len(tensors) != len(read):
+        raise PlanFault("a fold of a constant")
     return Fold(step and _read_step(*step), tensors, DTYPES[dtype], tuple(shape), move and _read_move(*move))
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from mapcc.diagnostics.model import Diagnostic
+from mapcc.errors import MappingError
 from mapcc.plan.model import Plan, Run
 
 # What a budget is without --memory.
@@ -34,7 +36,7 @@ class Buffers:
         made: of what is made of a span; as much again holds what is computed from.
         packed: on the way from a span to what is made.
         block: elements that are computed at a time.
-        total: bytes of all buffers of all workers, and of what folds keep.
+        total: bytes of all buffers of all workers.
     """
 
     workers: int
@@ -52,32 +54,32 @@ def buffers(plan: Plan, workers: int, budget: int = BUDGET) -> Buffers:
     The interpreter with its libraries (about 40 MB) and the plan itself are not counted.
 
     Raises:
-        ValueError: the budget is too small for a single worker.
+        MappingError: MC007 if the budget is too small for a single worker.
     """
     made = [segment for file in plan.files for segment in file.segments if not isinstance(segment, Run)]
     moves = bool(made) or bool(plan.folds)
     computes = bool(plan.folds) or any(not t.is_plain for segment in made for t in segment.transfers)
-    fixed = _kept_by_folds(plan)
-    if moves:
-        workers = max(1, min(workers, (budget - fixed) // ENOUGH))
-    share = (budget - fixed) // workers
+    folding = _for_folds(plan)
+    workers = max(1, min(workers, budget // (folding + (ENOUGH if moves else LEAST))))
+    share = budget // workers - folding
     if share < LEAST:
-        raise ValueError(f"{budget:,} bytes are too few: this takes {fixed + LEAST:,}")
+        message = f"--memory is too little: {budget:,} bytes, and this takes {folding + LEAST:,}"
+        raise MappingError([Diagnostic("MC007", message, help=f"--memory {folding + LEAST}")])
     window = min(WINDOW, _power_of_two(share // 16))
     if not moves:
         return Buffers(workers, window, total=workers * window)
     span, half, packed = min(SPAN, share // 2), min(MADE, share // 8), min(PACKED, share // 16)
     block = min(BLOCK, share // 8 // ARITHMETIC) if computes else 0
-    own = window + span + half * (2 if computes else 1) + packed + block * ARITHMETIC
-    return Buffers(workers, window, span, half, packed, block, workers * own + fixed)
+    own = window + span + half * (2 if computes else 1) + packed + block * ARITHMETIC + folding
+    return Buffers(workers, window, span, half, packed, block, workers * own)
 
 
-def _kept_by_folds(plan: Plan) -> int:
-    # A norm for each row, in F64, and what is made of it.
+def _for_folds(plan: Plan) -> int:
+    # A tile of fixed size and what is made of it; a norm for each row, in F64, and what is made of that.
     dims = [(fold, int(fold.step.number("dim"))) for fold in plan.folds if fold.step is not None]
     if not dims:
         return 0
-    return BLOCK * 8 + ARITHMETIC * max(fold.shape[dim] for fold, dim in dims)
+    return BLOCK * ARITHMETIC + ARITHMETIC * max(fold.shape[dim] for fold, dim in dims)
 
 
 def _power_of_two(count: int) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import prod
 from typing import NamedTuple
 
 from mapcc.ir.bound import Move
@@ -165,10 +166,7 @@ class Fold(NamedTuple):
 
     @property
     def nbytes(self) -> int:
-        count = self.dtype.bits // 8
-        for extent in self.shape:
-            count *= extent
-        return count
+        return prod(self.shape) * self.dtype.bits // 8
 
 
 @dataclass(frozen=True, slots=True)

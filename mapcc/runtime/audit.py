@@ -25,7 +25,7 @@ _THREADS = 4
 
 
 def audit(folder: Path, record: Record, progress: Progress | None = None) -> list[Diagnostic]:
-    """What of an output is no more as it was written: MC504 for each file.
+    """What of an output is no more as it was written, or cannot be told to be: MC504 for each file.
 
     Raises:
         MappingError: MC001 if a file cannot be read, MC003 for a record of hashes that this version
@@ -70,10 +70,13 @@ def _file(folder: Path, entry: Entry) -> Diagnostic | None:
         if file.stamp.size != entry.size:
             sizes = f"it has {file.stamp.size:,} bytes, and was written with {entry.size:,}"
             return Diagnostic("MC504", f"`{path}` is damaged", notes=(sizes,), help="convert it again")
+        if len(entry.blocks) != block_count(entry.size):
+            message = f"`{path}` cannot be verified: the conversion kept no hashes of it"
+            return Diagnostic("MC504", message, help="convert it again, without --no-hash")
         window = memoryview(mmap.mmap(-1, _WINDOW))
         wrong = [
             number
-            for number in range(min(len(entry.blocks), block_count(entry.size)))
+            for number in range(block_count(entry.size))
             if read_block(file.read_into, number, entry.size, window) != entry.blocks[number]
         ]
     finally:

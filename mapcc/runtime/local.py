@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mapcc.diagnostics.model import Diagnostic
 from mapcc.errors import MappingError
 from mapcc.plan.document import digest, run_key
 from mapcc.plan.memory import BUDGET, Buffers, buffers
@@ -17,6 +17,7 @@ from mapcc.runtime.fs import cannot_write
 from mapcc.runtime.inputs import Inputs
 from mapcc.runtime.journal import SUFFIX, open_journal
 from mapcc.runtime.pool import Pool
+from mapcc.runtime.recognise import check_values
 from mapcc.runtime.record import RECORD, check_record, record_bytes
 from mapcc.runtime.shard import Shard
 from mapcc.runtime.sources import InputFile, opened
@@ -81,14 +82,15 @@ def execute(plan: Plan, out: Path, progress: Progress | None = None, options: Op
             memory is too little.
     """
     options = options or Options()
-    sizes = _buffers(plan, options)
+    sizes = options.sizes or buffers(plan, options.threads, options.memory)
     place = checked_place(out, [file.path for file in plan.sources])
     key = digest(plan)
     if not is_free(place):
         check_record(out, place, plan, key)
+        check_values(out, place, plan, sizes)
         _remove_journal(place)
         return False
-    with opened(plan.sources) as inputs, staging(place, run_key(plan, key), durable=options.sync) as stage:
+    with opened(plan.sources) as inputs, _staged(plan, inputs, place, key, options) as stage:
         if not is_free(place):
             raise cannot_write(out, "another mapcc wrote it just now")
         _prepare(plan, stage)
@@ -107,13 +109,11 @@ def execute(plan: Plan, out: Path, progress: Progress | None = None, options: Op
     return True
 
 
-def _buffers(plan: Plan, options: Options) -> Buffers:
-    if options.sizes is not None:
-        return options.sizes
-    try:
-        return buffers(plan, options.threads, options.memory)
-    except ValueError as error:
-        raise MappingError([Diagnostic("MC007", f"--memory is too little: {error}")]) from None
+def _staged(
+    plan: Plan, inputs: Sequence[InputFile], place: Path, key: str, options: Options
+) -> AbstractContextManager[Staging]:
+    stamps = [source.stamp or file.stamp for file, source in zip(inputs, plan.sources, strict=True)]
+    return staging(place, run_key(plan, key, stamps), durable=options.sync)
 
 
 def _prepare(plan: Plan, stage: Staging) -> None:

@@ -34,7 +34,7 @@ class Maker:
         self.made = np.empty(max(16, sizes.made), np.uint8)
         self.taken = np.empty(max(16, sizes.made), np.uint8)
         self.packed = np.empty(sizes.packed, np.uint8)
-        self._extents: tuple[int, list[tuple[int, int]], list[int]] | None = None
+        self._extents: tuple[tuple[Transfer, ...], list[tuple[int, int]], list[int]] | None = None
 
     def fold(self, number: int) -> Readable:
         return self.inputs.fold(number, self.gatherer.span)
@@ -59,9 +59,9 @@ class Maker:
         if len(segment.transfers) == 1:
             yield segment.transfers[0]
             return
-        if self._extents is None or self._extents[0] != id(segment):
+        if self._extents is None or self._extents[0] is not segment.transfers:
             extents = [extent(transfer.move) for transfer in segment.transfers]
-            self._extents = id(segment), extents, list(accumulate((end for _, end in extents), max))
+            self._extents = segment.transfers, extents, list(accumulate((end for _, end in extents), max))
         _, extents, reached = self._extents
         for number in range(bisect_right(reached, low), len(extents)):
             begin, end = extents[number]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from threading import Condition, Thread
 
 from mapcc.plan.parts import Part
@@ -26,6 +27,7 @@ class Pool:
         self._waiting = deque(shards)
         self._active: list[Shard] = []
         self._parts: dict[Shard, Iterator[Part]] = {}
+        self._ahead: dict[Shard, Part | None] = {}
         self._out: dict[Shard, int] = {}
         self._starting = 0
         self._changed = Condition()
@@ -54,17 +56,16 @@ class Pool:
             return
         self._workers = workers
         threads = [Thread(target=self._guarded, args=(worker,), daemon=True) for worker in workers]
-        for thread in threads:
-            thread.start()
         try:
+            for thread in threads:
+                thread.start()
             for thread in threads:
                 while thread.is_alive():
                     thread.join(_TICK)
                     report()
         finally:
             self._stop(None)
-            for thread in threads:
-                thread.join()
+            _join(threads)
         if self._failure is not None:
             raise self._failure
 
@@ -100,8 +101,9 @@ class Pool:
             return None
 
     def _next(self, shard: Shard) -> Part | None:
-        part = next(self._parts[shard], None) if shard in self._parts else None
+        part = self._ahead.get(shard)
         if part is not None:
+            self._ahead[shard] = next(self._parts[shard], None)
             self._out[shard] += 1
         return part
 
@@ -111,24 +113,24 @@ class Pool:
             if is_open:
                 self._active.append(shard)
                 self._parts[shard] = shard.parts()
+                self._ahead[shard] = next(self._parts[shard], None)
                 self._out[shard] = 0
             self._changed.notify_all()
 
     def _made(self, shard: Shard) -> bool:
-        """Whether that was the shard's last part: true for one thread alone."""
+        """Whether that was the shard's last part, and all are whole: true for one thread alone."""
         with self._changed:
             self._out[shard] -= 1
-            if self._out[shard] or shard not in self._parts:
+            # Once stopped, a worker ends a part where it is: the shard has holes.
+            if self._stopped or self._out[shard] or self._ahead[shard] is not None:
                 return False
-            following = next(self._parts[shard], None)
-            if following is not None:
-                self._parts[shard] = _chained(following, self._parts[shard])
-                return False
-            del self._parts[shard]
             self._active.remove(shard)
             return True
 
 
-def _chained(first: Part, rest: Iterator[Part]) -> Iterator[Part]:
-    yield first
-    yield from rest
+def _join(threads: list[Thread]) -> None:
+    """Wait, whatever comes: what the threads write to must not be closed under them."""
+    for thread in threads:
+        while thread.is_alive():
+            with suppress(KeyboardInterrupt):
+                thread.join()

@@ -6,7 +6,7 @@ It has no clock, no host and no path: the same input gives the same bytes.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from mapcc.plan.parts import PART
 from mapcc.runtime.fs import cannot_write
 from mapcc.runtime.journal import Entry
 from mapcc.tensors.disk import read_all
+from mapcc.tensors.index import shard_fault
 
 RECORD = "mapcc.manifest.json"
 _FORMAT = 1
@@ -70,21 +71,46 @@ def read_record(folder: Path) -> Record:
     path = folder / RECORD
     raw = read_all(path, _MOST)
     try:
-        content = json.loads(raw or b"")
+        if raw is None:
+            raise ValueError(f"it has more than {_MOST:,} bytes")
+        content = json.loads(raw)
         if content.pop("mapcc manifest") != _FORMAT:
             raise ValueError("of another version")
         index = content.pop("index")
-        files = tuple(Entry(f["name"], f["size"], tuple(f["xxh3_128"])) for f in content.pop("files"))
-        return Record(
-            content.pop("plan"),
-            content,
-            files,
-            content.pop("block"),
-            index and (index["name"], index["sha256"]),
-        )
+        files = tuple(_entry(**file) for file in content.pop("files"))
+        named = index and (str(index["name"]), str(index["sha256"]))
+        if named and (rule := shard_fault(named[0].removesuffix(".index.json"))):
+            raise ValueError(f"{named[0]!r}: {rule}")
+        _check_origin(**{key: content[key] for key in ("mapping", "options", "source") if key in content})
+        return Record(content.pop("plan"), content, files, int(content.pop("block")), named)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         message = f"`{path}` is not a manifest of mapcc: {error}"
         raise MappingError([Diagnostic("MC003", message)]) from None
+
+
+def _entry(*, name: str, size: int, xxh3_128: list[str]) -> Entry:
+    if rule := shard_fault(name):
+        raise ValueError(f"{name!r}: {rule}")
+    if type(size) is not int or not all(isinstance(block, str) for block in xxh3_128):
+        raise TypeError(f"of {name!r} there is no size, or no hashes")
+    return Entry(name, size, tuple(xxh3_128))
+
+
+def _check_origin(
+    mapping: Sequence[Any] = (),
+    options: Mapping[str, Any] | None = None,
+    source: Mapping[str, Any] | None = None,
+) -> None:
+    """The parts that verifying reads."""
+    for text in mapping:
+        if not isinstance(text["name"], str) or not isinstance(text["text"], str):
+            raise TypeError("a mapping has no text")
+    for value in ((options or {}).get("settings") or {}).values():
+        if not isinstance(value, int | float | str):
+            raise TypeError("a setting is no value")
+    for file in (source or {}).get("files", []):
+        if not isinstance(file["name"], str) or type(file["size"]) is not int:
+            raise TypeError("a file of the source has no name, or no size")
 
 
 def check_record(out: Path, place: Path, plan: Plan, digest: str) -> None:

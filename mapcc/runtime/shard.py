@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -73,6 +74,8 @@ class Shard:
         if self.stage.durable:
             self.file.sync()
         size = self.output.size
+        if os.fstat(self.file.fd).st_size != size:
+            raise cannot_write(self.file.path, f"it has not {size:,} bytes, as was planned")
         for number, block in enumerate(self.blocks if worker.hashes else ()):
             if block is None or self.verify:
                 found = read_block(self.file.read_into, number, size, worker.window)

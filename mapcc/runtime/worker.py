@@ -96,7 +96,7 @@ class Worker:
                 shard.file.write(view[begin - at : end - at], begin)
             self.done += stop - at
             at = stop
-        if digest is not None:
+        if digest is not None and at >= part.end:
             shard.blocks[part.begin // PART] = digest.hexdigest()
 
     def _fill(self, shard: Sheet, first: int, low: int, high: int, view: memoryview) -> None:

@@ -41,7 +41,7 @@ def verify(
 
 def select_of(out: Path) -> str | None:
     """The dictionary of the source that was converted, as the record of ``out`` tells."""
-    options: dict[str, Any] = read_record(out).origin.get("options", {})
+    options: dict[str, Any] = read_record(out).origin.get("options") or {}
     selected = options.get("select")
     return None if selected is None else str(selected)
 
@@ -61,7 +61,7 @@ def _bound(record: Record, source: Manifest, out: Path) -> tuple[BoundMapping, M
     output = open_keyset(out)
     if mapping is None:
         raise MappingError(found)
-    settings = record.origin.get("options", {}).get("settings", {})
+    settings = (record.origin.get("options") or {}).get("settings") or {}
     bound = bind(mapping, main, source, None, settings, found, loader)
     if found.errors:
         raise MappingError(found)
@@ -69,7 +69,7 @@ def _bound(record: Record, source: Manifest, out: Path) -> tuple[BoundMapping, M
 
 
 def _other_source(record: Record, source: Manifest) -> list[Diagnostic]:
-    recorded = {file["name"]: file["size"] for file in record.origin.get("source", {}).get("files", [])}
+    recorded = {file["name"]: file["size"] for file in (record.origin.get("source") or {}).get("files", [])}
     now = {path.name: path.stat().st_size for path in source.files}
     if recorded == now:
         return []

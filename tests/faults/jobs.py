@@ -83,7 +83,10 @@ class Job:
 
     def held(self) -> set[str]:
         """The shards that are finished."""
-        return held(self.folder, run_key(self.plan, digest(self.plan)))
+        return held(
+            self.folder,
+            run_key(self.plan, digest(self.plan), [s.stamp for s in self.plan.sources if s.stamp]),
+        )
 
     def run(self, out: Path | None = None) -> bool:
         return execute(self.plan, out or self.out, options=self.options)

@@ -115,3 +115,41 @@ def test_the_manifest_tells_no_place_and_no_time(converted: Path) -> None:
         "mapcc manifest", "plan", "mapping", "options", "source", "index", "block", "files"
     }  # fmt: skip
     assert record["options"] == {"max_shard_size": 8000, "prefix": "model", "settings": {"factor": 2}}
+
+
+def test_without_hashes_nothing_is_said_to_be_right(tmp_path: Path, mapcc: Mapcc) -> None:
+    source, out = tmp_path / "source.safetensors", tmp_path / "out"
+    save_file({"a": np.ones(4, "f4")}, source)
+    (tmp_path / "m.mapcc").write_text("** -> **\n")
+    assert mapcc("convert", tmp_path / "m.mapcc", "--source", source, "--out", out, "--no-hash").code == 0
+    code, said = verified(mapcc, out)
+    assert (code, "kept no hashes" in said) == (1, True)
+
+
+PATHS: list[tuple[str | int, ...]] = [
+    *(("block",), ("files", 0, "name"), ("files", 0, "size"), ("files", 0, "xxh3_128"), ("index", "name")),
+    *(
+        ("mapping",),
+        ("mapping", 0),
+        ("mapping", 0, "text"),
+        ("options",),
+        ("source",),
+        ("source", "files", 0),
+    ),
+]
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("value", [5, "../x", None, [5], {}])
+def test_a_damaged_manifest(converted: Path, path: tuple[Any, ...], value: object, mapcc: Mapcc) -> None:
+    """Whatever stands in it: a diagnostic, or a result."""
+    record = json.loads((converted / RECORD).read_text())
+    at = record
+    for key in path[:-1]:
+        at = at[key]
+    at[path[-1]] = value
+    (converted / RECORD).write_text(json.dumps(record))
+    source = converted.parent / "source.safetensors"
+    ran = mapcc("verify", converted, "--source", source, "--quiet")
+    assert "Traceback" not in ran.err
+    assert ran.code in (0, 1, 2)
