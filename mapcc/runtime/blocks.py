@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from xxhash import xxh3_128
 
@@ -24,12 +24,6 @@ def read_block(read: Read, number: int, size: int, window: memoryview) -> str:
         read(view, at)
         digest.update(view)
     return digest.hexdigest()
-
-
-def read_blocks(read: Read, size: int, window: memoryview) -> Iterator[str]:
-    """The hashes of all blocks, in order."""
-    for number in range(block_count(size)):
-        yield read_block(read, number, size, window)
 
 
 def block_range(number: int, size: int) -> tuple[int, int]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,8 +18,8 @@ from mapcc.runtime.folds import write_fold
 from mapcc.runtime.inputs import Inputs
 from mapcc.runtime.local import Options
 from mapcc.runtime.sources import opened
-from mapcc.runtime.worker import Copy, Worker
-from mapcc.tensors.dtypes import Dtype
+from mapcc.runtime.worker import Copy, Elsewhere, Worker
+from mapcc.tensors.dtypes import Dtype, torch_name
 
 if TYPE_CHECKING:
     import torch
@@ -28,14 +27,6 @@ if TYPE_CHECKING:
     from torch.nn import Module as Module
 
     from mapcc.runtime.arrays import Array
-
-_TORCH = {
-    "BOOL": "bool", "F16": "float16", "BF16": "bfloat16", "F32": "float32", "F64": "float64",
-    "C64": "complex64", "F8_E4M3": "float8_e4m3fn", "F8_E5M2": "float8_e5m2", "F8_E8M0": "float8_e8m0fnu",
-    "F8_E4M3FNUZ": "float8_e4m3fnuz", "F8_E5M2FNUZ": "float8_e5m2fnuz", "F4": "float4_e2m1fn_x2",
-    **{f"I{bits}": f"int{bits}" for bits in (8, 16, 32, 64)},
-    **{f"U{bits}": f"uint{bits}" for bits in (8, 16, 32, 64)},
-}  # fmt: skip
 
 
 def loaded(
@@ -102,23 +93,14 @@ def _fold(inputs: Inputs, number: int, buffer: Array) -> _Memory:
     return made
 
 
-@dataclass(slots=True)
-class _Sheet:
-    """One tensor as the only one of a file without a header: what a worker writes to."""
-
-    output: OutputFile
-    file: _Memory
-    blocks: list[str | None]
-
-
 def _made(worker: Worker, file: OutputFile, tensor: OutputTensor) -> Array:
     """The bytes of a tensor. There is one worker: its window holds what was read last, and nothing else."""
     size = tensor.end - tensor.begin
     alone = OutputFile(file.name, b"", size, (), tuple(_segments(file, tensor)))
-    sheet = _Sheet(alone, _Memory(np.empty(size, np.uint8)), [])
+    made = _Memory(np.empty(size, np.uint8))
     for part in parts(alone, worker.sizes.span):
-        worker.make(sheet, part)
-    return sheet.file.data
+        worker.make(Elsewhere(alone, made), part)
+    return made.data
 
 
 def _segments(file: OutputFile, tensor: OutputTensor) -> Iterator[Segment]:
@@ -135,7 +117,7 @@ def _segments(file: OutputFile, tensor: OutputTensor) -> Iterator[Segment]:
 def _torch_dtype(dtype: Dtype, name: str) -> torch.dtype:
     import torch
 
-    found: torch.dtype | None = getattr(torch, _TORCH.get(dtype.name, ""), None)
+    found: torch.dtype | None = getattr(torch, torch_name(dtype) or "", None)
     if found is None:
         message = f"torch has no type {dtype.name}"
         help = "cast it, or convert to files: they can have it"

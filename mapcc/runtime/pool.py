@@ -15,7 +15,6 @@ from mapcc.plan.parts import Part
 from mapcc.runtime.shard import Shard
 from mapcc.runtime.worker import Worker
 
-Progress = Callable[[int, int], None]
 # Seconds between two calls of the progress, where threads work.
 _TICK = 0.1
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from mapcc.plan.memory import Buffers
@@ -11,7 +11,7 @@ from mapcc.plan.parts import Part, parts
 from mapcc.runtime.fs import cannot_write
 from mapcc.runtime.inputs import Inputs
 from mapcc.runtime.sources import InputFile, opened
-from mapcc.runtime.worker import Copy, Worker
+from mapcc.runtime.worker import Copy, Elsewhere, Worker
 
 # Parts of each file that are compared: the first, the last, and some between.
 _PARTS = 4
@@ -54,23 +54,16 @@ class _Comparison:
         self.is_same = self.is_same and found == bytearray(data)
 
 
-@dataclass(slots=True)
-class _Sheet:
-    output: OutputFile
-    file: _Comparison
-    blocks: list[str | None] = field(default_factory=list)
-
-
 def _is_same(worker: Worker, file: OutputFile, path: Path) -> bool:
     there = InputFile(path)
     try:
-        sheet = _Sheet(file, _Comparison(there))
+        comparison = _Comparison(there)
         for part in _some(list(parts(file, worker.sizes.span))):
             try:
-                worker.make(sheet, part)
+                worker.make(Elsewhere(file, comparison), part)
             except _Folded:
                 continue
-        return sheet.file.is_same
+        return comparison.is_same
     finally:
         there.close()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mmap
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Protocol
 
@@ -32,6 +33,15 @@ class Sheet(Protocol):
 
     @property
     def blocks(self) -> list[str | None]: ...
+
+
+@dataclass(slots=True)
+class Elsewhere:
+    """A sheet that is no shard: what is made goes to memory, or to a comparison."""
+
+    output: OutputFile
+    file: Writable
+    blocks: list[str | None] = field(default_factory=list)
 
 
 class Copy(Enum):

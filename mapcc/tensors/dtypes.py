@@ -66,6 +66,19 @@ _NAMES = {name.lower(): dtype for name, dtype in DTYPES.items()} | {
 }
 
 
+# The last name of a type is the one that torch prints.
+_TORCH_NAMES = {name: torch for torch, name in _TORCH.items()} | {"BOOL": "bool"}
+
+
+def torch_name(dtype: Dtype) -> str | None:
+    """The name of a type in torch; None if torch has none.
+
+    >>> torch_name(DTYPES["BF16"]), torch_name(DTYPES["I16"]), torch_name(DTYPES["F6_E2M3"])
+    ('bfloat16', 'int16', None)
+    """
+    return _TORCH_NAMES.get(dtype.name)
+
+
 def parse_dtype(text: str) -> Dtype | None:
     """The type that ``text`` names in the language, in a header or in torch; None if no type does.
 
