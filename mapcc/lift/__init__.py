@@ -1,0 +1,1 @@
+"""From a framework's table, and a key set, back to rules."""
