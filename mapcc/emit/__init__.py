@@ -1,6 +1,7 @@
 """Back ends: what a bound mapping is written as, for programs that are not mapcc."""
 
-from mapcc.emit.fastvideo import Emitted, emit_fastvideo
+from mapcc.emit.emitted import Emitted
+from mapcc.emit.fastvideo import emit_fastvideo
 
 EMITTERS = {"fastvideo": emit_fastvideo}
 

@@ -7,10 +7,10 @@ source with FastVideo's own rules, and is given only if it means what the mappin
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 
 from mapcc.diagnostics.fold import fold
 from mapcc.diagnostics.model import Diagnostic, Diagnostics
+from mapcc.emit.emitted import Emitted
 from mapcc.emit.entries import Candidate, Clash, Level, entries_of
 from mapcc.emit.fastvideo_text import RuleEntries, render
 from mapcc.emit.pysource import Entry
@@ -25,26 +25,7 @@ CONVERT = "'mapcc convert' writes the weights as FastVideo has them, and then no
 CANNOT = "FastVideo's param_names_mapping cannot"
 
 
-@dataclass(frozen=True, slots=True)
-class Emitted:
-    """The result of :func:`emit_fastvideo`.
-
-    Attributes:
-        text: a Python snippet that assigns ``param_names_mapping``; "" if anything was refused.
-        table: the same dict as a value.
-        diagnostics: MC601 for each rule that cannot be said, with the reason and the way out.
-    """
-
-    text: str = ""
-    table: dict[str, Entry] = field(default_factory=dict)
-    diagnostics: tuple[Diagnostic, ...] = ()
-
-    @property
-    def ok(self) -> bool:
-        return not self.diagnostics
-
-
-def emit_fastvideo(bound: BoundMapping) -> Emitted:
+def emit_fastvideo(bound: BoundMapping) -> Emitted[dict[str, Entry]]:
     """FastVideo's dict for a mapping that was bound without an error."""
     found = Diagnostics()
     rules = _sayable(bound, found)
