@@ -10,11 +10,11 @@ from collections.abc import Iterable
 
 from mapcc.diagnostics.fold import fold
 from mapcc.diagnostics.model import Diagnostic, Diagnostics
+from mapcc.dialects.regexes import Mapped, load, mapper
 from mapcc.emit.emitted import Emitted
 from mapcc.emit.entries import Candidate, Clash, Level, entries_of
 from mapcc.emit.fastvideo_text import RuleEntries, render
 from mapcc.emit.pysource import Entry
-from mapcc.emit.replay import Mapped, load, mapper
 from mapcc.emit.wholes import Refusal, Row, rows_of
 from mapcc.ir.bound import BoundMapping, Instance
 from mapcc.ir.program import Equation
@@ -82,7 +82,7 @@ def _wanted(moved: Iterable[tuple[Instance, tuple[Row, ...]]]) -> Iterable[tuple
     """What the engine has to make of each name."""
     for instance, rows in moved:
         for row in rows:
-            yield instance.sources[row.source][-1], (instance.targets[row.target], row.place, row.of)
+            yield instance.sources[row.source][-1], Mapped(instance.targets[row.target], row.place, row.of)
 
 
 # --- the table, and the proof

@@ -12,9 +12,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from mapcc.diagnostics.escape import shorten
+from mapcc.dialects.regexes import Replacement
 from mapcc.emit.layout import Expr, call, laid_out, steps
 
-Entry = str | tuple[str, int, int]
+Entry = Replacement
 
 COMMENT_LIMIT = 100
 

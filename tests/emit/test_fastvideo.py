@@ -63,7 +63,7 @@ REFUSED = {
 def test_refused(case, emit) -> None:
     text, shapes, reason = REFUSED[case]
     emitted = emit(text, shapes)
-    assert (emitted.text, emitted.table, emitted.ok) == ("", {}, False)
+    assert (emitted.text, emitted.table, emitted.ok) == ("", None, False)
     (found,) = emitted.diagnostics
     assert found.code == "MC601"
     assert reason in found.message

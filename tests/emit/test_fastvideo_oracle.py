@@ -217,7 +217,7 @@ def test_the_dict_names_what_their_own_table_names(case, loader, own_table) -> N
 
 def test_the_replay_is_their_engine(case, loader, own_table) -> None:
     """The model of their functions that mapcc carries, on their own tables."""
-    from mapcc.emit.replay import load, mapper
+    from mapcc.dialects.regexes import load, mapper
 
     table = own_table(case["config"])
     theirs, ours = loader.get_param_names_mapping(table), mapper(table)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mapcc.emit.replay import literal_prefix, load, mapper
+from mapcc.dialects.regexes import literal_prefix, load, mapper
 
 PIECES = [
     "a",
