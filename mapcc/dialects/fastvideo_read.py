@@ -63,7 +63,15 @@ def _checked(
             raise _fault(f"a pattern is text, not {pattern!r}", span)
         replacement = _replacement(value, span)
         _compiled(pattern, replacement, span)
-        yield pattern, replacement, Entry(f"{pattern!r}: {value!r}", span, looseness(pattern))
+        template = replacement[0] if isinstance(replacement, tuple) else replacement
+        place = f" ({replacement[1]} of {replacement[2]})" if isinstance(replacement, tuple) else ""
+        text = f"{raw(pattern)} -> {raw(template)}{place}"
+        yield pattern, replacement, Entry(text, span, looseness(pattern))
+
+
+def raw(text: str) -> str:
+    """Text as a raw string, where that can be said."""
+    return f'r"{text}"' if text.isprintable() and '"' not in text and not text.endswith("\\") else repr(text)
 
 
 def _replacement(value: object, span: Span | None) -> Replacement:
