@@ -45,26 +45,48 @@ def read_factory(where: str) -> dict[str, TensorSpec]:
         MappingError: MC004 if torch is not installed, if there is no such function, if it
             raises, or if it returns something else; MC001 if there is no such file.
     """
-    place, colon, name = where.removeprefix(PREFIX).rpartition(":")
-    if not (place and colon and name):
-        raise _failed(where, "not a module and a function", help=_FORM)
+    place, name = _parted(where)
     torch = _torch(where)
-    printed = StringIO()  # standard output belongs to the command that asked
-    try:
-        with redirect_stdout(printed), _importing(place) as module, torch.device("meta"):
-            built: object = module
-            for attribute in name.split("."):
-                built = _attribute(where, built, attribute)
-            built = built()  # type: ignore[operator]
-            state = built.state_dict() if isinstance(built, torch.nn.Module) else built
-    except MappingError:
-        raise
-    except (Exception, SystemExit) as error:
-        raise _failed(where, _last_line(error), *_notes(error, printed.getvalue())) from error
+    with _named(where, place, name) as found, torch.device("meta"):
+        built = found()  # type: ignore[operator]
+        state = built.state_dict() if isinstance(built, torch.nn.Module) else built
     if not isinstance(state, Mapping):
         kind = type(built).__name__
         raise _failed(where, f"it returned {kind}, not a torch.nn.Module or a dict of tensors")
     return {str(name): spec for name, value in state.items() if (spec := _spec(where, name, value, torch))}
+
+
+def python_value(where: str) -> object:
+    """What ``py:module:name`` or ``py:path/to/file.py:name`` names; a function is called.
+
+    Raises:
+        MappingError: MC004 if there is no such name, or its code raises; MC001 if there is no such file.
+    """
+    with _named(where, *_parted(where)) as found:
+        return found() if callable(found) and not isinstance(found, type) else found
+
+
+def _parted(where: str) -> tuple[str, str]:
+    place, colon, name = where.removeprefix(PREFIX).rpartition(":")
+    if not (place and colon and name):
+        raise _failed(where, "not a module and a function", help=_FORM)
+    return place, name
+
+
+@contextmanager
+def _named(where: str, place: str, name: str) -> Iterator[object]:
+    """What a module has under a name; what goes wrong while it is used is a diagnostic."""
+    printed = StringIO()  # standard output belongs to the command that asked
+    try:
+        with redirect_stdout(printed), _importing(place) as module:
+            found: object = module
+            for attribute in name.split("."):
+                found = _attribute(where, found, attribute)
+            yield found
+    except MappingError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise _failed(where, _last_line(error), *_notes(error, printed.getvalue())) from error
 
 
 def _attribute(where: str, owner: object, name: str) -> object:

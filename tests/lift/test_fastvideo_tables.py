@@ -35,7 +35,7 @@ TABLES = {
     "zimage": "",
     "mmaudio": "dits/mmaudio",
     "magi_human": "",
-    "dreamx_world": "dits/dreamx_world",
+    "dreamx_world": "dits/wanvideo",  # its config inherits the table
     "dreamx_world_ar": "dits/dreamx_world",
     "lingbot_video": "dits/lingbot_video",
     "causal_wanvideo": "dits/wanvideo",

@@ -1,0 +1,241 @@
+"""Mappings and key sets opened, and held against each other."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mapcc.diagnostics.model import Diagnostic, Diagnostics
+from mapcc.errors import MappingError
+from mapcc.ir import rules
+from mapcc.ir.bound import BoundMapping
+from mapcc.ir.expr import Unevaluable
+from mapcc.ir.printer import print_mapping
+from mapcc.passes.check import Setting, bind
+from mapcc.passes.describe import Shown, describe_sources, describe_targets
+from mapcc.passes.verdict import Verdict, verdicts
+from mapcc.resources import library_mapping
+from mapcc.syntax.load import Loader, parse_source
+from mapcc.tensors.keysets import open_keyset
+from mapcc.tensors.spec import Manifest
+from mapcc.text import Source
+
+KeySet = str | Path | Manifest
+MappingLike = str | Path | rules.Mapping
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """The result of :func:`check`.
+
+    Attributes:
+        diagnostics: everything that was found, errors and warnings.
+        bound: the mapping held against its key sets; only complete if :attr:`ok`.
+    """
+
+    diagnostics: tuple[Diagnostic, ...]
+    bound: BoundMapping | None
+
+    @property
+    def exit_code(self) -> int:
+        """0 clean (warnings aside), 1 the input is wrong, 2 mapcc could not work."""
+        return max((d.exit_code for d in self.diagnostics), default=0)
+
+    @property
+    def ok(self) -> bool:
+        return self.exit_code == 0
+
+    def verdicts(self) -> dict[int, Verdict]:
+        """For each equation, by its number: bijective, invertible or lossy, and why."""
+        return verdicts(self.bound) if self.bound else {}
+
+
+@dataclass(slots=True)
+class Opened:
+    mapping: rules.Mapping | None
+    path: Path
+    loader: Loader
+    found: Diagnostics = field(default_factory=Diagnostics)
+
+
+def parse(text: str, name: str = "mapping.mapcc") -> rules.Mapping:
+    """A mapping from its text (YAML if ``name`` ends in ``.yaml``).
+
+    Raises:
+        MappingError: it has errors.
+
+    >>> parse("a.* -> b.*").body[0].bijective
+    False
+    """
+    found = Diagnostics()
+    mapping = parse_source(Source(name, text), found)
+    raise_if_any(found)
+    return mapping
+
+
+def load_mapping(path: str | Path) -> rules.Mapping:
+    """A mapping from its file, or a shipped one by its name (``bert/e2e_minilm_to_torch``).
+
+    Raises:
+        MappingError: it cannot be read, or has errors.
+    """
+    found = Diagnostics()
+    mapping = Loader(found).load(mapping_file(path))
+    raise_if_any(found)
+    assert mapping is not None
+    return mapping
+
+
+def opened_mapping(mapping: MappingLike, found: Diagnostics) -> Opened:
+    loader = Loader(found)
+    if isinstance(mapping, rules.Mapping):
+        name = mapping.source.name if mapping.source else "mapping.mapcc"
+        return Opened(mapping, Path(name), loader, found)
+    before, path = len(found), mapping_file(mapping)
+    loaded = loader.load(path)
+    return Opened(loaded if len(found) == before else None, path, loader, found)
+
+
+def mapping_file(mapping: str | Path) -> Path:
+    """A file that is there goes before a mapping of the library."""
+    path = Path(mapping)
+    return path if path.exists() else library_mapping(path.as_posix()) or path
+
+
+def raise_if_any(found: Diagnostics) -> None:
+    if found.errors:
+        raise MappingError(found)
+
+
+def keys(source: KeySet, *, config: str | Path | None = None, select: str | None = None) -> Manifest:
+    """The names, types and shapes of a checkpoint or model; only headers are read.
+
+    Args:
+        source: a ``.safetensors`` file, an archive of ``torch.save``, of TorchScript or of
+            ``numpy.savez``, a directory, an ``index.json``, a keys file, or ``py:module:callable``.
+        config: its ``config.json``, where it does not lie beside it.
+        select: of an archive of torch, the dictionary that is meant (``state_dict``, ``model.ema``).
+    """
+    return source if isinstance(source, Manifest) else open_keyset(source, config=config, select=select)
+
+
+@contextmanager
+def collector_off() -> Iterator[None]:
+    """A hundred thousand small tuples make the garbage collector a quarter of the time."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+def check(
+    mapping: MappingLike,
+    source: KeySet,
+    target: KeySet | None = None,
+    *,
+    settings: Mapping[str, Setting] | None = None,
+    source_config: str | Path | None = None,
+    target_config: str | Path | None = None,
+    select: str | None = None,
+) -> Checked:
+    """Hold a mapping against its key sets, before any weight is read.
+
+    Args:
+        mapping: a file, or a parsed mapping.
+        source: the key set that is converted (see :func:`keys`).
+        target: the key set that is wanted; without it only the source's side is checked.
+        settings: values for the mapping's lets (``--set``).
+        select: which dictionary of the source is meant (see :func:`keys`).
+    """
+    with collector_off():
+        opened = opened_mapping(mapping, Diagnostics())
+    return held(opened, source, target, settings, source_config, target_config, select)
+
+
+def held(
+    opened: Opened,
+    source: KeySet,
+    target: KeySet | None,
+    settings: Mapping[str, Setting] | None = None,
+    source_config: str | Path | None = None,
+    target_config: str | Path | None = None,
+    select: str | None = None,
+) -> Checked:
+    found = opened.found
+    with collector_off():
+        source_keys = key_set(source, source_config, found, select)
+        target_keys = None if target is None else key_set(target, target_config, found)
+        if opened.mapping is None or source_keys is None or (target is not None and target_keys is None):
+            return Checked(tuple(found), None)
+        try:
+            bound = bind(
+                opened.mapping, opened.path, source_keys, target_keys, settings or {}, found, opened.loader
+            )
+        except MappingError as error:
+            found.extend(error.diagnostics)
+            return Checked(tuple(found), None)
+        except Unevaluable as error:
+            found.add(Diagnostic("MC108", str(error), error.span))
+            return Checked(tuple(found), None)
+    return Checked(tuple(found), bound)
+
+
+def key_set(
+    source: KeySet, config: str | Path | None, found: Diagnostics, select: str | None = None
+) -> Manifest | None:
+    try:
+        return keys(source, config=config, select=select)
+    except MappingError as error:
+        found.extend(error.diagnostics)
+        return None
+
+
+def bound_mapping(checked: Checked) -> BoundMapping:
+    """The bound mapping of a clean check; raises :class:`MappingError` otherwise."""
+    if not checked.ok or checked.bound is None:
+        raise MappingError(checked.diagnostics)
+    return checked.bound
+
+
+def show(
+    mapping: MappingLike,
+    source: KeySet,
+    target: KeySet | None = None,
+    *,
+    side: str = "target",
+    **options: object,
+) -> list[Shown]:
+    """Each tensor of one side with what it comes from (``target``) or where it goes (``source``).
+
+    Works on a mapping with errors too: what is bound is shown. Options are those of :func:`check`.
+
+    Raises:
+        MappingError: a file or the text cannot be read, so that rules are missing; or nothing is bound.
+    """
+    checked = check(mapping, source, target, **options)  # type: ignore[arg-type]
+    # Codes below 200 are of files and of the text.
+    unread = [d for d in checked.diagnostics if d.exit_code and int(d.code[2:]) < 200]
+    if unread or checked.bound is None:
+        raise MappingError(unread or checked.diagnostics)
+    shown = list(describe_sources(checked.bound) if side == "source" else describe_targets(checked.bound))
+    if not shown and not checked.ok:
+        raise MappingError(checked.diagnostics)
+    return shown
+
+
+def format_mapping(mapping: rules.Mapping, to: str = "text") -> str:
+    """A mapping in its canonical form, as ``text`` or ``yaml``.
+
+    >>> format_mapping(parse("a.*->b.*"))
+    'a.* -> b.*\\n'
+    """
+    from mapcc.ir.yaml_printer import print_yaml
+
+    return print_yaml(mapping) if to == "yaml" else print_mapping(mapping)
