@@ -16,16 +16,20 @@ from mapcc.api.checking import (
 )
 from mapcc.api.converting import carry_out, convert, load, load_plan, make_plan, save_plan, verify_output
 from mapcc.api.emitting import emit_config, emit_script, invert
+from mapcc.api.tables import Imported, check_table, import_table
 
 __all__ = [
     "Checked",
+    "Imported",
     "bound_mapping",
     "carry_out",
     "check",
+    "check_table",
     "convert",
     "emit_config",
     "emit_script",
     "format_mapping",
+    "import_table",
     "invert",
     "keys",
     "load",

@@ -33,6 +33,7 @@ class Lifted:
         text: the mapping; ``mapping`` is the same, parsed.
         outcome: what the engine makes of the key set, its faults included.
         bound: the mapping held against the source; its findings are ``diagnostics``.
+        origins: the table's entries of every statement of ``mapping.body``, in its order.
     """
 
     text: str
@@ -40,6 +41,7 @@ class Lifted:
     outcome: Outcome
     bound: BoundMapping
     diagnostics: tuple[Diagnostic, ...]
+    origins: tuple[tuple[int, ...], ...]
 
 
 class NotLifted(Exception):
@@ -58,7 +60,8 @@ def lift(table: Table, source: Manifest, target: Manifest | None = None, name: s
     wrong: list[str] = []
     for literal in (False, True):
         made = _drafts(outcome.made, names, literal)
-        body = list(_body(table, made, outcome, source))
+        written = list(_body(table, made, outcome, source))
+        body = [statement for statement, _ in written]
         text = print_mapping(mapping_of(body, name, _header(table, source)))
         found = Diagnostics()
         mapping = parse_source(Source(f"{name or table.dialect}.mapcc", text), found)
@@ -66,7 +69,8 @@ def lift(table: Table, source: Manifest, target: Manifest | None = None, name: s
             bound = bind(mapping, Path(f"{name or table.dialect}.mapcc"), source, None, {}, found)
             wrong = _different(bound, outcome)
             if not wrong:
-                return Lifted(text, mapping, outcome, bound, tuple(found))
+                origins = tuple(entries for _, entries in written)
+                return Lifted(text, mapping, outcome, bound, tuple(found), origins)
         else:
             wrong = [diagnostic.message for diagnostic in found]
     raise NotLifted(f"{table.dialect}: {'; '.join(wrong[:3])}")
@@ -91,19 +95,19 @@ def _drafts(mades: Sequence[Made], names: Names, literal: bool) -> list[Draft]:
 
 def _body(
     table: Table, made: Sequence[Draft], outcome: Outcome, source: Manifest
-) -> Iterator[rules.Statement]:
+) -> Iterator[tuple[rules.Statement, tuple[int, ...]]]:
     written: set[tuple[int, ...]] = set()
     passing = [draft for draft in made if not draft.entries]
     for draft in sorted((d for d in made if d.entries), key=lambda d: d.entries[-1:]):
         notes = () if draft.entries in written else _notes(table, draft.entries)
         written.add(draft.entries)
-        yield statement(draft, notes)
+        yield statement(draft, notes), draft.entries
     for number, names in _by_entry(outcome.dropped).items():
-        yield dropped(names, f"{table.dialect} leaves it out", _notes(table, (number,)))
+        yield dropped(names, f"{table.dialect} leaves it out", _notes(table, (number,))), (number,)
     for message, names in _lost(outcome, source):
-        yield dropped(names, message, (f"# {table.dialect} loses these:",))
+        yield dropped(names, message, (f"# {table.dialect} loses these:",)), ()
     for at, draft in enumerate(passing):
-        yield statement(draft, ("", "# no entry matches these: they pass through") if not at else ())
+        yield statement(draft, ("", "# no entry matches these: they pass through") if not at else ()), ()
 
 
 def _notes(table: Table, entries: Iterable[int]) -> tuple[str, ...]:
