@@ -111,12 +111,13 @@ def _open(table: str | Table, dialect: str) -> Table:
 
 
 def _lifted(table: Table, source: Manifest, target: Manifest | None, name: str) -> Lifted:
+    from mapcc.lift.lift import NotLifted, lift
+
     try:
         return lift(table, source, target, name)
     except NotLifted as error:
-        raise MappingError(
-            [Diagnostic("MC602", f"the imported mapping differs: {error}", help=ISSUE)]
-        ) from None
+        message = f"the imported mapping differs from the table: {error}"
+        raise MappingError([Diagnostic("MC602", message, help=ISSUE)]) from None
 
 
 def _in_table(diagnostic: Diagnostic, table: Table, lifted: Lifted) -> Diagnostic:

@@ -41,6 +41,9 @@ class ParamNames:
         target = None if self._drops(way) else way.mapped.name
         return Trace(target, way.fired, Candidates(self.table).matching(name))
 
+    def backwards(self) -> ParamNames:
+        return ParamNames(self.dialect, dict(reversed(list(self.table.items()))), self.entries[::-1])
+
     def run(self, source: Manifest, target: Manifest | None) -> Outcome:
         engine = self.engine(target)
         out = Outcome()

@@ -134,6 +134,10 @@ class Table(Protocol):
 
     def trace(self, name: str) -> Trace: ...
 
+    def backwards(self) -> Table:
+        """The same entries in the opposite order, to see whether their order matters."""
+        ...
+
     def sketches(self) -> list[Sketch]:
         """The entries as rules, for when there is no key set to be exact on."""
         ...
