@@ -17,6 +17,8 @@ def assumed(table: Table, name: str = "") -> tuple[str, list[Diagnostic]]:
     ]
     lines += [f"mapping {name}"] if name else []
     found: dict[str, list[Entry]] = {}
+    if len(table.entries) > 1:
+        found["no two entries match one name: their order is not carried over"] = list(table.entries)
     for sketch in table.sketches():
         entry = table.entries[sketch.entry]
         where = f"line {entry.span.line}: " if entry.span else ""

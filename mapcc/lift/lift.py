@@ -13,6 +13,7 @@ from pathlib import Path
 from mapcc.diagnostics.fold import fold
 from mapcc.diagnostics.model import Diagnostic, Diagnostics
 from mapcc.dialects.made import Made, Operand, Outcome, Table
+from mapcc.errors import MappingError
 from mapcc.ir import rules
 from mapcc.ir.bound import BoundMapping
 from mapcc.ir.printer import print_mapping
@@ -21,7 +22,7 @@ from mapcc.lift.tails import Names, bounded, is_exact, with_tails
 from mapcc.lift.templates import Draft, drafts, one_by_one
 from mapcc.passes.check import bind
 from mapcc.syntax.load import parse_source
-from mapcc.tensors.spec import Manifest
+from mapcc.tensors.spec import Manifest, name_faults
 from mapcc.text import Source
 
 
@@ -54,8 +55,13 @@ def lift(table: Table, source: Manifest, target: Manifest | None = None, name: s
     Args:
         target: the model's keys, where the engine asks them.
         name: of the mapping.
+
+    Raises:
+        MappingError: MC209: a name comes out that no tensor can have.
+        NotLifted: a fault of mapcc's.
     """
     outcome = table.run(source, target)
+    _check_names(outcome)
     names = Names(source.tensors)
     wrong: list[str] = []
     for literal in (False, True):
@@ -74,6 +80,18 @@ def lift(table: Table, source: Manifest, target: Manifest | None = None, name: s
         else:
             wrong = [diagnostic.message for diagnostic in found]
     raise NotLifted(f"{table.dialect}: {'; '.join(wrong[:3])}")
+
+
+def _check_names(outcome: Outcome) -> None:
+    given = [name for made in outcome.made for name in _names(made.right)]
+    faults = name_faults(given)
+    if faults:
+        takers = [
+            n for made in outcome.made if set(_names(made.right)) & faults.keys() for n in _names(made.left)
+        ]
+        rule = next(iter(faults.values()))
+        message = f"the table gives {len(faults)} tensors names that no tensor can have: {rule}"
+        raise MappingError([Diagnostic("MC209", message, names=tuple(fold(takers)))])
 
 
 def _drafts(mades: Sequence[Made], names: Names, literal: bool) -> list[Draft]:

@@ -18,8 +18,8 @@ import mapcc as library
 Mapcc = Callable[..., Any]
 
 COMMANDS = [
-    *("check", "plan", "convert", "verify", "emit-config", "emit-script"),
-    *("keys", "invert", "fmt", "show", "explain"),
+    *("check", "show", "keys", "fmt", "explain", "plan", "convert", "verify"),
+    *("emit-config", "emit-script", "invert", "import"),
 ]
 KEYS = ("--source", "source.json", "--target", "target.json")
 FIELDS = [

@@ -1,0 +1,167 @@
+"""Commands that read headers and mappings: check, show, keys, fmt, explain."""
+
+from __future__ import annotations
+
+import json
+import sys
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from mapcc.cli.options import (
+    KEYS_HELP,
+    Dialect,
+    ListFormat,
+    MappingFile,
+    MappingForm,
+    ReportFormat,
+    Select,
+    Settings,
+    Side,
+    Source,
+    SourceConfig,
+    Target,
+    TargetConfig,
+    app,
+    key_options,
+    write_file,
+)
+from mapcc.cli.output import fail, report, say, say_name, write
+from mapcc.diagnostics.model import Diagnostic
+
+
+@app.command(epilog="Example: mapcc check wan.mapcc --source wan.safetensors --target keys.json")
+def check(
+    mapping: MappingFile,
+    source: Source,
+    target: Target = None,
+    dialect: Annotated[
+        Optional[Dialect],  # noqa: UP045
+        typer.Option("--from", help="MAPPING is a table of this framework: see mapcc import."),
+    ] = None,
+    format: Annotated[ReportFormat, typer.Option("--format", help="How to report.")] = ReportFormat.text,
+    set_: Settings = None,
+    source_config: SourceConfig = None,
+    target_config: TargetConfig = None,
+    select: Select = None,
+) -> None:
+    """Hold a mapping against its key sets; no weight is read.
+
+    Ends with 0 if it is clean, 1 if something is wrong with the input, 2 if mapcc could not work.
+    """
+    from mapcc import api
+
+    options = key_options(set_, source_config, target_config, select)
+    if dialect is None:
+        checked = api.check(mapping, source, target, **options)  # type: ignore[arg-type]
+    else:
+        del options["settings"]
+        checked = api.check_table(str(mapping), dialect.value, source, target, **options)  # type: ignore[arg-type]
+    report(checked.diagnostics, format.value, sys.stdout)
+    if format is ReportFormat.text and checked.bound is not None and checked.ok:
+        from mapcc.cli.summary import summary
+
+        say(summary(checked))
+    raise SystemExit(checked.exit_code)
+
+
+@app.command(epilog="Example: mapcc show wan.mapcc -s keys.json --filter 'blocks.0.*.to_q.*'")
+def show(
+    mapping: MappingFile,
+    source: Source,
+    target: Target = None,
+    filter: Annotated[
+        str, typer.Option("--filter", "-f", metavar="GLOB", help="Only names that match, or contain this.")
+    ] = "",
+    side: Annotated[Side, typer.Option("--side", help="Whose tensors to list.")] = Side.target,
+    format: Annotated[ListFormat, typer.Option("--format", help="How to list.")] = ListFormat.text,
+    set_: Settings = None,
+    source_config: SourceConfig = None,
+    target_config: TargetConfig = None,
+    select: Select = None,
+) -> None:
+    """List each tensor of one side with what it comes from: where does this one go?"""
+    from mapcc import api
+    from mapcc.cli.summary import shown_json, shown_lines
+
+    options = key_options(set_, source_config, target_config, select)
+    shown = [
+        s
+        for s in api.show(mapping, source, target, side=side.value, **options)
+        if not filter or fnmatchcase(s.name, filter) or filter in s.name
+    ]
+    if not shown:
+        fail(
+            [
+                Diagnostic(
+                    "MC007", f"no {side.value} tensor matches {filter!r}", help="a part of a name, or a glob"
+                )
+            ]
+        )
+    if format is ListFormat.json:
+        say(json.dumps([shown_json(s) for s in shown], indent=1))
+        return
+    for s in shown:
+        for line in shown_lines(s, side.value):
+            say(line)
+
+
+@app.command(epilog="Example: mapcc keys model.safetensors > model.keys.json")
+def keys(
+    source: Annotated[str, typer.Argument(metavar="SRC", help=KEYS_HELP)],
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", metavar="FILE", help="Not to the screen.")
+    ] = None,
+    select: Select = None,
+) -> None:
+    """Write the names, types and shapes of a checkpoint or model; only headers are read."""
+    from mapcc import api
+    from mapcc.diagnostics.fold import fold
+    from mapcc.tensors.dump import dump_keys
+
+    manifest = api.keys(source, select=select)
+    if manifest.skipped:
+        say(f"not tensors, left out: {say_name(', '.join(fold(manifest.skipped, 8)))}", sys.stderr)
+    text = dump_keys(manifest)
+    if out is None:
+        write(text)
+    else:
+        write_file(out, text)
+
+
+@app.command(epilog="Example: mapcc fmt wan.mapcc --to yaml")
+def fmt(
+    mapping: MappingFile,
+    to: Annotated[Optional[MappingForm], typer.Option("--to", help="Turn one form into the other.")] = None,  # noqa: UP045
+    write_back: Annotated[bool, typer.Option("--write", "-w", help="Into the file itself.")] = False,
+    check_only: Annotated[bool, typer.Option("--check", help="Only say whether it is formatted.")] = False,
+) -> None:
+    """Print a mapping in its canonical form; comments stay."""
+    from mapcc import api
+
+    form = to.value if to else "yaml" if mapping.suffix in (".yaml", ".yml") else "text"
+    loaded = api.load_mapping(mapping)
+    text = api.format_mapping(loaded, form)
+    if check_only:
+        same = loaded.source is not None and loaded.source.text == text
+        say(f"{say_name(str(mapping))}: {'formatted' if same else 'would change'}")
+        raise SystemExit(0 if same else 1)
+    if write_back:
+        write_file(mapping, text)
+    else:
+        write(text)
+
+
+@app.command(epilog="Example: mapcc explain MC401")
+def explain(code: Annotated[str, typer.Argument(metavar="CODE", help="Such as MC401.")]) -> None:
+    """Explain a diagnostic's code, with an example that gives it and one that does not."""
+    from mapcc import resources
+    from mapcc.diagnostics.codes import CODES
+
+    known = code.upper()
+    if known not in CODES:
+        help = f"codes go from {min(CODES)} to {max(CODES)}"
+        fail([Diagnostic("MC007", f"no code {code!r}", help=help)])
+    write((resources.code_pages() / f"{known}.md").read_text(encoding="utf-8"))

@@ -1,0 +1,104 @@
+"""Commands that give a mapping as something else: emit-config, emit-script, invert."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from mapcc.cli.options import (
+    KEYS_HELP,
+    MappingFile,
+    Prefix,
+    Select,
+    Settings,
+    ShardSize,
+    Source,
+    SourceConfig,
+    Target,
+    TargetConfig,
+    app,
+    key_options,
+    size_of,
+    write_file,
+)
+from mapcc.cli.output import report, say, write
+
+
+@app.command(
+    "emit-config", epilog="Example: mapcc emit-config hunyuan.mapcc --source keys.json --format fastvideo"
+)
+def emit_config(
+    mapping: MappingFile,
+    source: Source,
+    target: Target = None,
+    format: Annotated[str, typer.Option("--format", help="fastvideo.")] = "fastvideo",
+    set_: Settings = None,
+    source_config: SourceConfig = None,
+    target_config: TargetConfig = None,
+    select: Select = None,
+) -> None:
+    """Print a framework's own config that does what the mapping does, or say which rule it cannot say."""
+    from mapcc import api
+
+    write(
+        api.emit_config(
+            mapping, source, target, format=format, **key_options(set_, source_config, target_config, select)
+        )
+    )
+
+
+@app.command(
+    "emit-script", epilog="Example: mapcc emit-script wan.mapcc --source wan.safetensors -o convert.py"
+)
+def emit_script(
+    mapping: MappingFile,
+    source: Source,
+    target: Target = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", metavar="FILE", help="Not to the screen.")
+    ] = None,
+    max_shard_size: ShardSize = "5GB",
+    prefix: Prefix = "model",
+    set_: Settings = None,
+    source_config: SourceConfig = None,
+    target_config: TargetConfig = None,
+    select: Select = None,
+) -> None:
+    """Write a script that converts this checkpoint as `mapcc convert` does; it needs numpy, and no mapcc."""
+    from mapcc import api
+
+    text = api.emit_script(
+        mapping,
+        source,
+        target,
+        max_shard_size=size_of("--max-shard-size", max_shard_size),
+        prefix=prefix,
+        **key_options(set_, source_config, target_config, select),
+    )
+    if out is None:
+        write(text)
+    else:
+        write_file(out, text)
+
+
+@app.command(epilog="Example: mapcc invert wan.mapcc --source official.json --target diffusers.json")
+def invert(
+    mapping: MappingFile,
+    source: Annotated[Optional[str], typer.Option("--source", "-s", metavar="SRC", help=KEYS_HELP)] = None,  # noqa: UP045
+    target: Target = None,
+    set_: Settings = None,
+    source_config: SourceConfig = None,
+    target_config: TargetConfig = None,
+    select: Select = None,
+) -> None:
+    """Print the mapping from target to source. With both key sets it is proven before it is printed."""
+    from mapcc import api
+
+    inverted = api.invert(mapping, source, target, **key_options(set_, source_config, target_config, select))  # type: ignore[arg-type]
+    report(inverted.warnings)
+    if not inverted.proven:
+        say("not proven: give --source and --target, the key sets of the forward mapping", sys.stderr)
+    write(inverted.text)

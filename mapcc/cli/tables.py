@@ -1,0 +1,67 @@
+"""Commands about other frameworks' tables: import."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from mapcc.cli.options import (
+    KEYS_HELP,
+    Dialect,
+    Select,
+    SourceConfig,
+    Target,
+    TargetConfig,
+    app,
+    write_file,
+)
+from mapcc.cli.output import report, say, write
+
+
+@app.command("import", epilog="Example: mapcc import wanvideo.py --from fastvideo --source wan/ -o wan.mapcc")
+def import_(
+    table: Annotated[
+        str,
+        typer.Argument(
+            metavar="TABLE",
+            help="FILE.py, FILE.py#NAME (read, not run), FILE.json, py:module:name, transformers:MODEL_TYPE.",
+        ),
+    ],
+    dialect: Annotated[Dialect, typer.Option("--from", help="Whose table it is.")],
+    source: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option("--source", "-s", metavar="SRC", help=f"With it the import is exact. {KEYS_HELP}"),
+    ] = None,
+    target: Target = None,
+    out: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("--out", "-o", metavar="FILE", help="Not to the screen."),
+    ] = None,
+    name: Annotated[str, typer.Option("--name", help="Of the mapping.")] = "",
+    source_config: SourceConfig = None,
+    target_config: TargetConfig = None,
+    select: Select = None,
+) -> None:
+    """Turn a framework's table into a mapping, and say what the table does silently."""
+    from mapcc import api
+
+    imported = api.import_table(
+        table,
+        dialect.value,
+        source,
+        target,
+        name=name,
+        source_config=source_config,
+        target_config=target_config,
+        select=select,
+    )
+    report(imported.diagnostics)
+    if not imported.exact:
+        say("not exact: give --source, the keys of the checkpoint", sys.stderr)
+    if out is None:
+        write(imported.text)
+    else:
+        write_file(out, imported.text)
