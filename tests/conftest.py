@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import subprocess
 import sys
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from mapcc.text import Source
 
 # No deadlines: they measure the machine. `ci` tries the same examples each time, so that a
 # submission does not fail by chance on what it did not touch.
@@ -116,3 +120,47 @@ def _fetch(folder: Path, requirement: str) -> str:
     except subprocess.TimeoutExpired:
         return "no answer in five minutes"
     return done.stderr.strip()[-300:] or "pip failed" if done.returncode else ""
+
+
+# --- FastVideo, of which three folders of tests ask
+
+
+FASTVIDEO = ("fastvideo", "0.2.1", "47e97668dc7b9f3fdeef7f2790e8057646913d344b79d0ff807a0ddcf9e68738")
+CONFIGS = "fastvideo/configs/models"
+
+
+@pytest.fixture(scope="session")
+def fastvideo(wheel: Wheel) -> Path:
+    return wheel(*FASTVIDEO)
+
+
+@pytest.fixture(scope="session")
+def config_source(fastvideo: Path) -> Callable[[str], Source]:
+    """The text of one of FastVideo's configs: ``dits/wanvideo``."""
+
+    def read(module: str) -> Source:
+        with zipfile.ZipFile(fastvideo) as archive:
+            return Source(f"{module}.py", archive.read(f"{CONFIGS}/{module}.py").decode())
+
+    return read
+
+
+@pytest.fixture(scope="module")
+def loader(fastvideo: Path) -> Iterator[ModuleType]:
+    """FastVideo's ``models/loader/utils.py``; its packages are stubs, as theirs import all of it."""
+    before = dict(sys.modules)
+    patch = pytest.MonkeyPatch()
+    patch.setenv("FASTVIDEO_CONFIGURE_LOGGING", "0")
+    logger_class = logging.getLoggerClass()
+    for name in ("fastvideo", "fastvideo.models", "fastvideo.models.loader"):
+        stub = ModuleType(name)
+        stub.__path__ = [f"{fastvideo}/{name.replace('.', '/')}"]
+        sys.modules[name] = stub
+    try:
+        yield __import__("fastvideo.models.loader.utils", fromlist=["get_param_names_mapping"])
+    finally:
+        patch.undo()
+        logging.setLoggerClass(logger_class)
+        for name in [name for name in sys.modules if name.partition(".")[0] == "fastvideo"]:
+            del sys.modules[name]
+        sys.modules.update(before)

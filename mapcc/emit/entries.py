@@ -59,16 +59,21 @@ class Candidate:
         return frozenset(self.equation.variables) - fixed_variables(self.equation, self.level)
 
 
-def entries_of(candidate: Candidate, paths: PathIndex) -> dict[str, Entry]:
-    """The entries of a rule at its level.
+@dataclass(frozen=True, slots=True)
+class Marked:
+    """What becomes of an operand, with markers in the names for the variables that stay open."""
 
-    Raises:
-        Clash: what is open would have to be replaced in two ways.
-    """
+    source: str
+    target: str
+    row: Row
+    kinds: Kinds
+
+
+def marked_rows(candidate: Candidate, paths: PathIndex) -> Iterator[Marked]:
+    """The rows of a rule at its level, those that differ only in what stays open once."""
     if candidate.level is Level.LEFT_OUT:
-        return {}
+        return
     marker = _Marker(candidate.equation, candidate.open_variables, paths)
-    out: dict[str, Entry] = {}
     seen: set[tuple[object, ...]] = set()
     for instance, rows in candidate.moved:
         key = (marker.fixed_values(instance), marker.extents(instance), rows)
@@ -77,12 +82,23 @@ def entries_of(candidate: Candidate, paths: PathIndex) -> dict[str, Entry]:
         seen.add(key)
         sources, targets = marker.names(instance)
         for row in rows:
-            pattern, template = translate(sources[row.source], targets[row.target], marker.kinds)
-            entry: Entry = template
-            if row.place is not None and row.of is not None:
-                entry = (template, row.place, row.of)
-            if out.setdefault(pattern, entry) != entry:
-                raise Clash(pattern)
+            yield Marked(sources[row.source], targets[row.target], row, marker.kinds)
+
+
+def entries_of(candidate: Candidate, paths: PathIndex) -> dict[str, Entry]:
+    """The entries of a rule at its level.
+
+    Raises:
+        Clash: what is open would have to be replaced in two ways.
+    """
+    out: dict[str, Entry] = {}
+    for marked in marked_rows(candidate, paths):
+        pattern, template = translate(marked.source, marked.target, marked.kinds)
+        entry: Entry = template
+        if marked.row.place is not None and marked.row.of is not None:
+            entry = (template, marked.row.place, marked.row.of)
+        if out.setdefault(pattern, entry) != entry:
+            raise Clash(pattern)
     return out
 
 

@@ -1,119 +1,121 @@
 """FastVideo's ``param_names_mapping``: a dict of regular expressions, from a bound mapping.
 
 What the dict cannot say is refused, rule by rule. What it can say is replayed over every name of the
-source with FastVideo's own rules, and is given only if it means what the mapping means.
+source with the framework's own rules, and is given only if it means what the mapping means. sglang reads
+the same dict with another engine.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
 
-from mapcc.diagnostics.fold import fold
 from mapcc.diagnostics.model import Diagnostic, Diagnostics
-from mapcc.dialects.regexes import Mapped, load, mapper
+from mapcc.dialects.regexes import Mapped, RegexTable, Way, first_match, fixed_point, load
 from mapcc.emit.emitted import Emitted
 from mapcc.emit.entries import Candidate, Clash, Level, entries_of
-from mapcc.emit.fastvideo_text import RuleEntries, render
+from mapcc.emit.fastvideo_text import Reader, RuleEntries, render
 from mapcc.emit.pysource import Entry
-from mapcc.emit.wholes import Refusal, Row, rows_of
-from mapcc.ir.bound import BoundMapping, Instance
-from mapcc.ir.program import Equation
+from mapcc.emit.sayable import Voice, precedence, sayable, wanted
+from mapcc.ir.bound import BoundMapping
 from mapcc.passes.findings import Findings
 from mapcc.passes.paths import PathIndex
 
-CONVERT = "'mapcc convert' writes the weights as FastVideo has them, and then no mapping is needed"
-CANNOT = "FastVideo's param_names_mapping cannot"
+
+@dataclass(frozen=True, slots=True)
+class _Engine:
+    """How a framework reads the dict.
+
+    Attributes:
+        stops: whether the first pattern that matches is the last that acts.
+    """
+
+    voice: Voice
+    reader: Reader
+    way: Callable[[RegexTable], Callable[[str], Way]]
+    stops: bool
+
+
+FASTVIDEO = _Engine(
+    Voice(
+        cannot="FastVideo's param_names_mapping cannot",
+        convert="'mapcc convert' writes the weights as FastVideo has them, and then no mapping is needed",
+        drops="leave a tensor out: a name that no pattern matches stays, and the loader stops at it",
+    ),
+    Reader("FastVideo's loader", follows=True),
+    first_match,
+    stops=True,
+)
+SGLANG = _Engine(
+    Voice(
+        cannot="sglang's param_names_mapping cannot",
+        convert="'mapcc convert' writes the weights as sglang has them, and then no mapping is needed",
+    ),
+    Reader("sglang's loader", follows=False),
+    fixed_point,
+    stops=False,
+)
 
 
 def emit_fastvideo(bound: BoundMapping) -> Emitted[dict[str, Entry]]:
-    """FastVideo's dict for a mapping that was bound without an error."""
+    """FastVideo's dict for a mapping that was bound without an error, with the way back and LoRA's."""
+    return _emit(bound, FASTVIDEO)
+
+
+def emit_sglang(bound: BoundMapping) -> Emitted[dict[str, Entry]]:
+    """The dict for sglang, which applies its patterns until none changes a name."""
+    return _emit(bound, SGLANG)
+
+
+def _emit(bound: BoundMapping, engine: _Engine) -> Emitted[dict[str, Entry]]:
     found = Diagnostics()
-    rules = _sayable(bound, found)
+    rules = sayable(bound, engine.voice, found)
     if len(found):
         return Emitted(diagnostics=tuple(found))
-    wanted = {source: mapped for candidate in rules for source, mapped in _wanted(candidate.moved)}
-    owners = {source: candidate for candidate in rules for source, _ in _wanted(candidate.moved)}
-    tables = _replayed(rules, wanted, owners, bound, found)
+    tables = _replayed(rules, bound, engine, found)
     if tables is None:
         return Emitted(diagnostics=tuple(found))
-    table = {pattern: entry for one in tables for pattern, entry in one.entries.items()}
-    return Emitted(render(bound, tables), table)
+    left_out = _left_out(bound)
+    table = {pattern: entry for one in tables for pattern, entry in one.entries.items()} | left_out
+    return Emitted(render(bound, tables, left_out, engine.reader), table)
 
 
-# --- what can be said
-
-
-def _sayable(bound: BoundMapping, found: Diagnostics) -> list[Candidate]:
-    """Each rule that took something, with what becomes of its tensors; refusals go to ``found``."""
-    findings = Findings(found)
-    rules: dict[Equation, Candidate] = {}
-    taken: set[str] = set()
-    for instance in bound.instances:
-        rows = rows_of(instance, bound.source.tensors)
-        names = [name for operand in instance.sources for name in operand]
-        if not isinstance(rows, Refusal) and not taken.isdisjoint(names):
-            rows = Refusal("give one tensor to two targets")
-        taken.update(names)
-        if isinstance(rows, Refusal):
-            _refuse(findings, instance, rows, names or [name for name in instance.targets if name])
-        else:
-            rules.setdefault(instance.equation, Candidate(instance.equation, [])).moved.append(
-                (instance, rows)
-            )
-    for name, listed in bound.dropped.items():
-        reason = "leave a tensor out: a name that no pattern matches stays, and the loader stops at it"
-        findings.add("MC601", f"{CANNOT} {reason}", listed.span, name, help=CONVERT)
-    findings.flush()
-    for candidate in rules.values():
-        if all(source == mapped[0] and mapped[1] is None for source, mapped in _wanted(candidate.moved)):
-            candidate.level = Level.LEFT_OUT
-    return list(rules.values())
-
-
-def _refuse(findings: Findings, instance: Instance, refusal: Refusal, names: Iterable[str]) -> None:
-    help = f"{refusal.help}; or: {CONVERT}" if refusal.help else CONVERT
-    notes = (refusal.note,) if refusal.note else ()
-    for name in names:
-        message = f"{CANNOT} {refusal.reason}"
-        findings.add("MC601", message, instance.equation.span, name, notes=notes, help=help)
-
-
-def _wanted(moved: Iterable[tuple[Instance, tuple[Row, ...]]]) -> Iterable[tuple[str, Mapped]]:
-    """What the engine has to make of each name."""
-    for instance, rows in moved:
-        for row in rows:
-            yield instance.sources[row.source][-1], Mapped(instance.targets[row.target], row.place, row.of)
+def _left_out(bound: BoundMapping) -> dict[str, Entry]:
+    """An empty name leaves a tensor out, where that can be said at all."""
+    return {f"^{re.escape(name)}$": "" for name in bound.dropped}
 
 
 # --- the table, and the proof
 
 
 def _replayed(
-    rules: list[Candidate],
-    wanted: dict[str, Mapped],
-    owners: dict[str, Candidate],
-    bound: BoundMapping,
-    found: Diagnostics,
+    rules: list[Candidate], bound: BoundMapping, engine: _Engine, found: Diagnostics
 ) -> list[RuleEntries] | None:
     """Entries that mean what the mapping means; rules for which they do not are written out further.
 
-    This ends: written out to the last name, and put first, a rule's entries match its names alone.
+    Where the first match counts this ends with them: written out to the last name, and put first, a
+    rule's entries match its names alone. An engine that goes on may not stop where a rule does.
     """
+    expected = {name: Mapped("") for name in bound.dropped}
+    owners: dict[str, Candidate] = {}
+    for candidate in rules:
+        for name, mapped in wanted(candidate.moved):
+            expected[name], owners[name] = mapped, candidate
     paths = PathIndex(bound.source.tensors, bound.program.separators[0])
     while True:
-        tables, unclear = _tables(rules, paths)
-        wrong: list[str] = []
-        if not unclear:
-            wrong = _wrong_names(tables, wanted, bound)
+        tables, concerned = _tables(rules, paths)
+        wrong: dict[str, Way] = {}
+        if not concerned:
+            wrong = _wrong_names(tables, expected, bound, engine)
             if not wrong:
                 return tables
-        concerned = {id(candidate): candidate for candidate in unclear}
-        concerned.update((id(owners[name]), owners[name]) for name in wrong if name in owners)
-        raised = [candidate for candidate in concerned.values() if candidate.level is not Level.NAMES]
+            concerned = _concerned(wrong, owners, tables, engine)
+        raised = {id(one): one for one in concerned if one.level is not Level.NAMES}
         if not raised:
-            found.add(_different(wrong))
+            found.extend(_refusals(wrong, owners, engine) or [engine.voice.different(list(wrong))])
             return None
-        for candidate in raised:
+        for candidate in raised.values():
             candidate.level = Level(candidate.level + 1)
 
 
@@ -122,7 +124,7 @@ def _tables(rules: list[Candidate], paths: PathIndex) -> tuple[list[RuleEntries]
     tables: list[RuleEntries] = []
     unclear: list[Candidate] = []
     owners: dict[str, tuple[Candidate, Entry]] = {}
-    for candidate in sorted(rules, key=_precedence):
+    for candidate in sorted(rules, key=precedence):
         try:
             entries = entries_of(candidate, paths)
         except Clash:
@@ -136,32 +138,43 @@ def _tables(rules: list[Candidate], paths: PathIndex) -> tuple[list[RuleEntries]
     return tables, unclear
 
 
-def _precedence(candidate: Candidate) -> tuple[bool, bool, bool, int]:
-    """The first match wins: whole names, then rules before defaults, written-out ones before open ones."""
-    equation = candidate.equation
-    is_open = candidate.open_variables == frozenset(equation.variables)
-    return candidate.level is not Level.NAMES, equation.is_default, is_open, equation.number
+def _concerned(
+    wrong: dict[str, Way], owners: dict[str, Candidate], tables: list[RuleEntries], engine: _Engine
+) -> list[Candidate]:
+    """The rules of names that came out wrong and, where several patterns act on one, the others' too."""
+    concerned = [owners[name] for name in wrong if name in owners]
+    if not engine.stops:
+        acting = [one.candidate for one in tables for _ in one.entries]
+        concerned += [acting[k] for way in wrong.values() for k in way.fired if k < len(acting)]
+    return concerned
 
 
-def _wrong_names(tables: list[RuleEntries], wanted: dict[str, Mapped], bound: BoundMapping) -> list[str]:
-    """The source names of which the engine makes something else."""
+def _refusals(wrong: dict[str, Way], owners: dict[str, Candidate], engine: _Engine) -> list[Diagnostic]:
+    if engine.stops:
+        return []
+    found = Diagnostics()
+    findings = Findings(found)
+    reason = "stop at what this rule gives: another pattern matches that, and changes it again"
+    for name, way in wrong.items():
+        if name in owners and len(way.fired) > 1:
+            message, span = f"{engine.voice.cannot} {reason}", owners[name].equation.span
+            findings.add("MC601", message, span, name, help=engine.voice.convert)
+    findings.flush()
+    return list(found)
+
+
+def _wrong_names(
+    tables: list[RuleEntries], expected: dict[str, Mapped], bound: BoundMapping, engine: _Engine
+) -> dict[str, Way]:
+    """The source names of which the engine makes something else, with what it does."""
     table = {pattern: entry for one in tables for pattern, entry in one.entries.items()}
-    map_name = mapper(table)
-    mapped = {name: map_name(name) for name in bound.source.tensors}
-    wrong = [name for name in mapped if mapped[name] != wanted.get(name)]
+    way = engine.way(table | _left_out(bound))
+    ways = {name: way(name) for name in bound.source.tensors}
+    wrong = {name: ways[name] for name in ways if ways[name].mapped != expected.get(name)}
     if wrong:
         return wrong
     # Names that are all right come together rightly; asked all the same, since it is what is promised.
-    loaded = load(mapped, mapped.__getitem__)
+    given = [name for name in ways if name not in bound.dropped]
+    loaded = load(given, lambda name: ways[name].mapped)
     astray = set(loaded.faults) | (loaded.tensors.keys() ^ bound.given.keys())
-    return [name for name in mapped if mapped[name][0] in astray]
-
-
-def _different(wrong: list[str]) -> Diagnostic:
-    return Diagnostic(
-        "MC602",
-        "replayed over the source's names, the emitted config gives other tensors than the mapping",
-        notes=("nothing was emitted",),
-        help=f"this is a fault of mapcc: please report it; {CONVERT}",
-        names=tuple(fold(wrong)),
-    )
+    return {name: ways[name] for name in given if ways[name].mapped.name in astray}

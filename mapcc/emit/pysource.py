@@ -13,9 +13,10 @@ from dataclasses import dataclass
 
 from mapcc.diagnostics.escape import shorten
 from mapcc.dialects.regexes import Replacement
-from mapcc.emit.layout import Expr, call, laid_out, steps
+from mapcc.emit.layout import WIDTH, Expr, call, laid_out, steps
 
 Entry = Replacement
+Literal = str | int | None | tuple["Literal", ...]
 
 COMMENT_LIMIT = 100
 
@@ -28,22 +29,22 @@ class Section:
     """Entries of a dict that stand under a comment of their own."""
 
     comments: tuple[str, ...]
-    entries: tuple[tuple[str, Entry], ...]
+    entries: tuple[tuple[str, Literal], ...]
 
 
-def literal(value: Entry) -> str:
+def literal(value: Literal) -> str:
     r"""A literal that reads back as ``value``, in ASCII.
 
     >>> print(literal("^blocks\\.(.+)$"), literal("it's"), literal(("x.\\1", 0, 3)))
     r"^blocks\.(.+)$" "it's" (r"x.\1", 0, 3)
     """
     if isinstance(value, tuple):
-        return f"({', '.join(_scalar(part) for part in value)})"
+        return f"({', '.join(map(literal, value))}{',' if len(value) == 1 else ''})"
     return _scalar(value)
 
 
-def _scalar(value: str | int) -> str:
-    if isinstance(value, int) or not _PLAIN.fullmatch(value) or value.endswith("\\"):
+def _scalar(value: str | int | None) -> str:
+    if not isinstance(value, str) or not _PLAIN.fullmatch(value) or value.endswith("\\"):
         return ascii(value)
     return f'r"{value}"' if "\\" in value else f'"{value}"'
 
@@ -72,17 +73,26 @@ def comment(text: str) -> str:
 def assigned_dict(variable: str, header: Iterable[str], sections: Sequence[Section]) -> str:
     """``variable = {...}`` under its header, an entry a line."""
     assert variable.isidentifier()
+    if not any(section.entries for section in sections):
+        return "\n".join([*header, variable + " = {}", ""])
     lines = [*header, variable + " = {"]
     for section in sections:
         lines += [f"    {line}" for line in section.comments]
-        lines += [f"    {literal(key)}: {literal(value)}," for key, value in section.entries]
+        lines += [line for key, value in section.entries for line in _item(key, value)]
     text = "\n".join([*lines, "}", ""])
     written = [entry for section in sections for entry in section.entries]
     assert read_dict(text, variable) == written, "the text reads back as what was written"
     return text
 
 
-def read_dict(text: str, variable: str) -> list[tuple[str, Entry]]:
+def _item(key: str, value: Literal) -> list[str]:
+    line = f"    {literal(key)}: {literal(value)},"
+    if len(line) <= WIDTH or not isinstance(value, tuple) or not isinstance(value[0], tuple):
+        return [line]
+    return [f"    {literal(key)}: (", *(f"        {literal(part)}," for part in value), "    ),"]
+
+
+def read_dict(text: str, variable: str) -> list[tuple[str, Literal]]:
     """The entries of an assigned dict, as Python reads them; nothing is run."""
     for statement in ast.parse(text).body:
         match statement:

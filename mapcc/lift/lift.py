@@ -26,6 +26,9 @@ from mapcc.tensors.spec import Manifest, name_faults
 from mapcc.text import Source
 
 
+_EMPTY = "two '.' in a row, or one at an end"
+
+
 @dataclass(frozen=True, slots=True)
 class Lifted:
     """The result of :func:`lift`.
@@ -83,14 +86,14 @@ def lift(table: Table, source: Manifest, target: Manifest | None = None, name: s
 
 
 def _check_names(outcome: Outcome) -> None:
+    """Names that no tensor, or no mapping, can have: a table makes them by a wrong replacement."""
     given = [name for made in outcome.made for name in _names(made.right)]
-    faults = name_faults(given)
+    faults = name_faults(given) | {name: _EMPTY for name in given if "" in name.split(".")}
     if faults:
-        takers = [
-            n for made in outcome.made if set(_names(made.right)) & faults.keys() for n in _names(made.left)
-        ]
-        rule = next(iter(faults.values()))
-        message = f"the table gives {len(faults)} tensors names that no tensor can have: {rule}"
+        wrong = [made for made in outcome.made if any(name in faults for name in _names(made.right))]
+        takers = [name for made in wrong for name in _names(made.left)]
+        name, rule = next(iter(faults.items()))
+        message = f"the table makes {name!r}, which is not a name that a tensor can have: {rule}"
         raise MappingError([Diagnostic("MC209", message, names=tuple(fold(takers)))])
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import ast
 import re
 
 import pytest
 
 from mapcc.emit import fastvideo
+from mapcc.emit.pysource import read_dict
 from mapcc.ir.notation import quote
 
 W, B = (6, 4), (6,)
@@ -198,7 +198,7 @@ def test_nasty_names(name, emit) -> None:
     emitted = emit(text, {f"{name}.0.w": W, f"{name}.1.w": W, name: W})
     assert emitted.ok
     assert emitted.text.isascii()
-    assert ast.literal_eval(emitted.text.partition("\nparam_names_mapping = ")[2]) == emitted.table
+    assert dict(read_dict(emitted.text, "param_names_mapping")) == emitted.table
     for source, target in ((f"{name}.1.w", f"{name}1.1.w"), (name, name[::-1] + "2")):
         ((pattern, template),) = [(p, t) for p, t in emitted.table.items() if re.match(p, source)]
         assert re.sub(pattern, template, source) == target
@@ -277,7 +277,7 @@ def test_an_empty_dict(emit) -> None:
     emitted = emit("keep a.*", {"a.w": W})
     assert emitted.ok
     assert emitted.table == {}
-    assert emitted.text.endswith("param_names_mapping = {\n}\n")
+    assert "\nparam_names_mapping = {}\n" in emitted.text
 
 
 def test_what_the_source_does_not_have_is_told(emit) -> None:
@@ -314,8 +314,7 @@ def test_a_pattern_that_takes_too_much_is_written_out(emit, monkeypatch) -> None
     assert list(emitted.table) == [rf"^a\.{long}\.w$", r"^a\.(0|[1-9][0-9]*)\.w$"]
 
 
-GOLDEN = """\
-# Emitted by mapcc from the mapping 'small'.
+GOLDEN = """# Emitted by mapcc from the mapping 'small'.
 # Replayed over all 10 names of the source as FastVideo's loader applies it: each gets
 # the name, and the place in a concatenation, that the mapping gives it.
 #
@@ -333,6 +332,28 @@ param_names_mapping = {
     r"^blocks\\.(0|[1-9][0-9]*)\\.mlp\\.2\\.([^.]+)$": r"layers.\\1.mlp.fc_out.\\2",
     # line 9: 'table -> scale_shift_table'
     "^table$": "scale_shift_table",
+}
+
+# From the model's names to the checkpoint's. A fused parameter has its parts in their order, each
+# with its rows: FastVideo's own way back keeps one of them, and cuts all to one size.
+reverse_param_names_mapping = {
+    r"^layers\\.(0|[1-9][0-9]*)\\.mlp\\.fc_in\\.([^.]+)$": r"blocks.\\1.mlp.0.\\2",
+    r"^layers\\.(0|[1-9][0-9]*)\\.mlp\\.fc_out\\.([^.]+)$": r"blocks.\\1.mlp.2.\\2",
+    r"^layers\\.(0|[1-9][0-9]*)\\.qk\\.([^.]+)$": (
+        (r"blocks.\\1.attn.to_q.\\2", 6),
+        (r"blocks.\\1.attn.to_k.\\2", 6),
+    ),
+    "^scale_shift_table$": "table",
+}
+
+# For LoRA adapters in the checkpoint's names: what param_names_mapping alone does not take along
+# (MODULE.lora_A, MODULE.lora_B and, for alphas, MODULE).
+#
+# No adapter of these can go along: FastVideo has one lora_A for a fused module.
+#     'blocks.{0,1}.attn.{to_q,to_k}'
+lora_param_names_mapping = {
+    r"^blocks\\.(0|[1-9][0-9]*)\\.mlp\\.0((?:\\.[^.]+)?)$": r"layers.\\1.mlp.fc_in\\g<2>",
+    r"^blocks\\.(0|[1-9][0-9]*)\\.mlp\\.2((?:\\.[^.]+)?)$": r"layers.\\1.mlp.fc_out\\g<2>",
 }
 """
 

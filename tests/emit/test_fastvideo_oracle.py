@@ -7,12 +7,9 @@ from __future__ import annotations
 
 import ast
 import json
-import logging
-import sys
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
@@ -21,9 +18,6 @@ from safetensors.torch import load_file, save_file
 
 from mapcc.api import check, convert, emit_config
 
-VERSION = "0.2.1"
-SHA256 = "47e97668dc7b9f3fdeef7f2790e8057646913d344b79d0ff807a0ddcf9e68738"
-LOADER = "fastvideo.models.loader.utils"
 CONFIGS = "fastvideo/configs/models/dits"
 
 # Real names, and every dimension of a layer a 64th: equations between sizes still hold.
@@ -32,38 +26,12 @@ SCALE = 64
 pytestmark = [pytest.mark.oracle, pytest.mark.network]
 
 
-@pytest.fixture(scope="module")
-def wheel(wheel) -> Path:
-    return wheel("fastvideo", VERSION, SHA256)
-
-
-@pytest.fixture(scope="module")
-def loader(wheel: Path) -> Iterator[ModuleType]:
-    """FastVideo's ``models/loader/utils.py``; its packages are stubs, as theirs import all of it."""
-    before = dict(sys.modules)
-    patch = pytest.MonkeyPatch()
-    patch.setenv("FASTVIDEO_CONFIGURE_LOGGING", "0")
-    logger_class = logging.getLoggerClass()
-    for name in ("fastvideo", "fastvideo.models", "fastvideo.models.loader"):
-        stub = ModuleType(name)
-        stub.__path__ = [f"{wheel}/{name.replace('.', '/')}"]
-        sys.modules[name] = stub
-    try:
-        yield __import__(LOADER, fromlist=["get_param_names_mapping"])
-    finally:
-        patch.undo()
-        logging.setLoggerClass(logger_class)
-        for name in [name for name in sys.modules if name.partition(".")[0] == "fastvideo"]:
-            del sys.modules[name]
-        sys.modules.update(before)
-
-
 @pytest.fixture
-def own_table(wheel: Path) -> Callable[[str], dict]:
+def own_table(fastvideo: Path) -> Callable[[str], dict]:
     """The ``param_names_mapping`` that FastVideo ships in one of its configs."""
 
     def table(module: str) -> dict:
-        with zipfile.ZipFile(wheel) as archive:
+        with zipfile.ZipFile(fastvideo) as archive:
             tree = ast.parse(archive.read(f"{CONFIGS}/{module}.py"))
         for node in ast.walk(tree):
             match node:

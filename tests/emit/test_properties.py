@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import re
 from collections.abc import Iterator
 
@@ -11,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mapcc.emit import emit_fastvideo
+from mapcc.emit.pysource import read_dict
 from mapcc.ir.bound import BoundMapping
 from mapcc.ir.notation import quote
 
@@ -150,7 +150,7 @@ def test_the_dict_moves_what_the_mapping_moves(bind, case) -> None:
     bound = bind(text, shapes)
     emitted = emit_fastvideo(bound)
     assert emitted.ok, emitted.diagnostics
-    table = ast.literal_eval(emitted.text.partition("\nparam_names_mapping = ")[2])
+    table = dict(read_dict(emitted.text, "param_names_mapping"))
     assert list(table.items()) == list(emitted.table.items())
     start = 0
     tensors: dict[str, np.ndarray] = {}

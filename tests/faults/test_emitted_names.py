@@ -10,6 +10,7 @@ import pytest
 
 from mapcc.api import bound_mapping, check, parse
 from mapcc.emit import emit_fastvideo
+from mapcc.emit.fastvideo_back import way_back
 from mapcc.emit.pysource import Entry, Section, assigned_dict, comment, quoted
 from mapcc.errors import MappingError
 from mapcc.tensors.dtypes import DTYPES
@@ -21,18 +22,20 @@ DATA = (ast.Module, ast.Assign, ast.Name, ast.Store, ast.Load, ast.Dict, ast.Tup
 SPEC = {"a": TensorSpec("a", DTYPES["F32"], (2,))}
 
 
-def value_of(text: str, variable: str) -> object:
-    """What a snippet assigns; it is one assignment of literals, and nothing else."""
+def values_of(text: str) -> dict[str, object]:
+    """What a snippet assigns; it is assignments of literals, and nothing else."""
     module = ast.parse(text)
     assert all(isinstance(node, DATA) for node in ast.walk(module))
-    (statement,) = module.body
-    assert isinstance(statement, ast.Assign)
-    assert [ast.unparse(target) for target in statement.targets] == [variable]
     namespace: dict[str, object] = {"__builtins__": {}}
     exec(compile(text, "emitted", "exec"), namespace)
-    value = ast.literal_eval(statement.value)
-    assert namespace[variable] == value
-    return value
+    values = {}
+    for statement in module.body:
+        assert isinstance(statement, ast.Assign)
+        (target,) = statement.targets
+        assert isinstance(target, ast.Name)
+        values[target.id] = ast.literal_eval(statement.value)
+        assert namespace[target.id] == values[target.id]
+    return values
 
 
 def test_literals_and_comments() -> None:
@@ -44,7 +47,7 @@ def test_literals_and_comments() -> None:
         notes = tuple(comment(f"from {quoted(key)}") for key in table)
         text = assigned_dict("table", notes[:2], [Section(notes, tuple(table.items()))])
         assert text.isascii()
-        assert value_of(text, "table") == table
+        assert values_of(text) == {"table": table}
         tried += len(table)
         nasty_ones += sum(name_fault(key) is not None for key in table)
     report({"names": 10_000, "nasty": wanted // 4}, names=tried, nasty=nasty_ones)
@@ -71,7 +74,11 @@ def test_mappings_of_nasty_names() -> None:
             continue
         emitted += len(names)
         assert found.text.isascii()
-        assert value_of(found.text, "param_names_mapping") == found.table
+        values = values_of(found.text)
+        assert values.pop("param_names_mapping") == found.table
+        assert values.keys() == {"reverse_param_names_mapping", "lora_param_names_mapping"}
+        back = values["reverse_param_names_mapping"]
+        assert all(way_back(back, "new" + name) == [(name, 0)] for name in names)
     report({"names": wanted, "emitted": wanted // 2}, names=tried, emitted=emitted)
 
 

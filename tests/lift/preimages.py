@@ -36,8 +36,7 @@ def candidates(pattern: str, template: str, target: str) -> Iterator[str]:
         if found := re.fullmatch(backward, target):
             values = found.groupdict()
             chosen = [
-                [values[f"g{k}"]] if f"g{k}" in values else _some(group)
-                for k, group in enumerate(groups, 1)
+                [values[f"g{k}"]] if f"g{k}" in values else _some(group) for k, group in enumerate(groups, 1)
             ]
             for picked in itertools.product(*chosen):
                 texts = [re.sub(r"\\(.)", r"\1", text) for text in skeleton]
@@ -49,9 +48,7 @@ def _some(group: str) -> list[str]:
     return [option for option in ("0", "weight", "a", *group.split("|")) if re.fullmatch(group, option)][:1]
 
 
-def sources_of(
-    table: dict, engine: Callable[[str], tuple], native: Shapes
-) -> tuple[Shapes, list[str]]:
+def sources_of(table: dict, engine: Callable[[str], tuple], native: Shapes) -> tuple[Shapes, list[str]]:
     """A source's key set that becomes the native one, and the native names that nothing becomes."""
     sources: Shapes = {}
     unreached: list[str] = []
