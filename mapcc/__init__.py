@@ -16,10 +16,13 @@ if TYPE_CHECKING:
         Checked,
         carry_out,
         check,
+        check_table,
         convert,
+        diff,
         emit_config,
         emit_script,
         format_mapping,
+        import_table,
         invert,
         keys,
         load,
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
         parse,
         save_plan,
         show,
+        split_config,
         verify_output,
     )
     from mapcc.diagnostics.model import Diagnostic
@@ -43,10 +47,13 @@ __all__ = [
     "__version__",
     "carry_out",
     "check",
+    "check_table",
     "convert",
+    "diff",
     "emit_config",
     "emit_script",
     "format_mapping",
+    "import_table",
     "invert",
     "keys",
     "load",
@@ -56,6 +63,7 @@ __all__ = [
     "parse",
     "save_plan",
     "show",
+    "split_config",
     "verify_output",
 ]
 

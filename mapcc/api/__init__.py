@@ -14,8 +14,9 @@ from mapcc.api.checking import (
     parse,
     show,
 )
+from mapcc.api.comparing import check_parts, diff
 from mapcc.api.converting import carry_out, convert, load, load_plan, make_plan, save_plan, verify_output
-from mapcc.api.emitting import emit_config, emit_script, invert
+from mapcc.api.emitting import emit_config, emit_script, invert, split_config
 from mapcc.api.tables import Imported, check_table, import_table
 
 __all__ = [
@@ -24,8 +25,10 @@ __all__ = [
     "bound_mapping",
     "carry_out",
     "check",
+    "check_parts",
     "check_table",
     "convert",
+    "diff",
     "emit_config",
     "emit_script",
     "format_mapping",
@@ -39,5 +42,6 @@ __all__ = [
     "parse",
     "save_plan",
     "show",
+    "split_config",
     "verify_output",
 ]

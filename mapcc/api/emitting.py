@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,9 +17,12 @@ from mapcc.api.checking import (
 )
 from mapcc.diagnostics.model import Diagnostic, Diagnostics
 from mapcc.errors import MappingError
+from mapcc.ir.bound import BoundMapping
 from mapcc.passes.check import Setting
 
 if TYPE_CHECKING:
+    from mapcc.emit.emitted import Emitted
+    from mapcc.emit.residual import Residual
     from mapcc.passes.invert import Inverted
 
 
@@ -37,16 +40,48 @@ def emit_config(
         MappingError: a rule cannot be said there (``MC601``, one for each rule), or the mapping
             does not check clean.
     """
+    emit = _emitter(format)
+    checked = check(mapping, source, target, **options)  # type: ignore[arg-type]
+    emitted = emit(bound_mapping(checked))
+    if emitted.diagnostics:
+        raise MappingError(emitted.diagnostics)
+    return emitted.text
+
+
+def split_config(
+    mapping: MappingLike,
+    source: KeySet,
+    target: KeySet | None = None,
+    *,
+    format: str = "fastvideo",
+    settings: Mapping[str, Setting] | None = None,
+    source_config: str | Path | None = None,
+    target_config: str | Path | None = None,
+    select: str | None = None,
+) -> Residual:
+    """A mapping in two: what the config cannot say as a conversion, and a config for the rest.
+
+    That the two compose to the whole is proven on the key set, element by element.
+
+    Raises:
+        MappingError: MC601: there is nothing that a config could say; or the mapping does not check clean.
+    """
+    from mapcc.emit.residual import residual
+
+    emit = _emitter(format)
+    found = Diagnostics()
+    opened = opened_mapping(mapping, found)
+    checked = held(opened, source, target, settings, source_config, target_config, select)
+    return residual(bound_mapping(checked), opened.path, emit, dict(settings or {}))
+
+
+def _emitter(format: str) -> Callable[[BoundMapping], Emitted[object]]:
     from mapcc.emit import EMITTERS
 
     if format not in EMITTERS:
         known = ", ".join(EMITTERS)
         raise MappingError([Diagnostic("MC007", f"no format {format!r}", help=f"there is {known}")])
-    checked = check(mapping, source, target, **options)  # type: ignore[arg-type]
-    emitted = EMITTERS[format](bound_mapping(checked))
-    if emitted.diagnostics:
-        raise MappingError(emitted.diagnostics)
-    return emitted.text
+    return EMITTERS[format]
 
 
 def emit_script(

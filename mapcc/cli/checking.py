@@ -41,6 +41,12 @@ def check(
         Optional[Dialect],  # noqa: UP045
         typer.Option("--from", help="MAPPING is a table of this framework: see mapcc import."),
     ] = None,
+    parts: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(
+            "--parts", metavar="FILE", help="Once for each of a chain of mappings that shall be this one."
+        ),
+    ] = None,
     format: Annotated[ReportFormat, typer.Option("--format", help="How to report.")] = ReportFormat.text,
     set_: Settings = None,
     source_config: SourceConfig = None,
@@ -59,6 +65,8 @@ def check(
     else:
         del options["settings"]
         checked = api.check_table(str(mapping), dialect.value, source, target, **options)  # type: ignore[arg-type]
+    if parts and checked.ok:
+        checked = api.check_parts(checked, parts, target, **options)
     report(checked.diagnostics, format.value, sys.stdout)
     if format is ReportFormat.text and checked.bound is not None and checked.ok:
         from mapcc.cli.summary import summary

@@ -24,7 +24,8 @@ from mapcc.cli.options import (
     size_of,
     write_file,
 )
-from mapcc.cli.output import report, say, write
+from mapcc.cli.output import fail, report, say, say_name, write
+from mapcc.diagnostics.model import Diagnostic
 
 
 @app.command(
@@ -34,7 +35,17 @@ def emit_config(
     mapping: MappingFile,
     source: Source,
     target: Target = None,
-    format: Annotated[str, typer.Option("--format", help="fastvideo.")] = "fastvideo",
+    format: Annotated[
+        str, typer.Option("--format", help="fastvideo, sglang, transformers, vllm, torchtitan or json.")
+    ] = "fastvideo",
+    residual: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(
+            "--residual",
+            metavar="DIR",
+            help="Split what cannot be said there off, into a conversion to be done once.",
+        ),
+    ] = None,
     set_: Settings = None,
     source_config: SourceConfig = None,
     target_config: TargetConfig = None,
@@ -43,11 +54,28 @@ def emit_config(
     """Print a framework's own config that does what the mapping does, or say which rule it cannot say."""
     from mapcc import api
 
-    write(
-        api.emit_config(
-            mapping, source, target, format=format, **key_options(set_, source_config, target_config, select)
-        )
-    )
+    options = key_options(set_, source_config, target_config, select)
+    if residual is None:
+        write(api.emit_config(mapping, source, target, format=format, **options))
+        return
+    split = api.split_config(mapping, source, target, format=format, **options)  # type: ignore[arg-type]
+    suffix = "json" if format == "json" else "py"
+    files = {"conversion.mapcc": split.conversion, "rest.mapcc": split.rest, f"config.{suffix}": split.config}
+    try:
+        residual.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        why = (error.strerror or str(error)).lower()
+        fail([Diagnostic("MC005", f"cannot make `{residual}`: {why}")])
+    for name, text in files.items():
+        if text:
+            write_file(residual / name, text)
+    place = say_name(str(residual))
+    if split.conversion:
+        say(f"{place}/conversion.mapcc: {split.tensors} tensors, converted once; the others pass through")
+        say(f"{place}/rest.mapcc: what the config says of the result; both together are the mapping (proven)")
+    else:
+        say("the config says all of the mapping: no conversion is needed")
+    say(f"{place}/config.{suffix}: for {format}")
 
 
 @app.command(

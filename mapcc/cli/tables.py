@@ -1,7 +1,8 @@
-"""Commands about other frameworks' tables: import."""
+"""Commands that turn a table into a mapping, or hold mappings side by side: import, diff."""
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import Annotated, Optional
@@ -11,11 +12,15 @@ import typer
 from mapcc.cli.options import (
     KEYS_HELP,
     Dialect,
+    ListFormat,
     Select,
+    Settings,
+    Source,
     SourceConfig,
     Target,
     TargetConfig,
     app,
+    key_options,
     write_file,
 )
 from mapcc.cli.output import report, say, write
@@ -65,3 +70,35 @@ def import_(
         write(imported.text)
     else:
         write_file(out, imported.text)
+
+
+@app.command(epilog="Example: mapcc diff old.mapcc new.mapcc --source wan.safetensors")
+def diff(
+    mappings: Annotated[
+        list[str],
+        typer.Argument(metavar="A B...", help="Two mappings; or A, and a chain that shall be the same."),
+    ],
+    source: Source,
+    target: Target = None,
+    format: Annotated[ListFormat, typer.Option("--format", help="How to report.")] = ListFormat.text,
+    set_: Settings = None,
+    source_config: SourceConfig = None,
+    target_config: TargetConfig = None,
+    select: Select = None,
+) -> None:
+    """Say where two mappings differ on a key set: which tensors, and which elements.
+
+    Ends with 0 if they are equal, 1 if not, 2 if mapcc could not work.
+    """
+    from mapcc import api
+    from mapcc.cli.differences import difference_lines, differences_json
+
+    a, *chain = mappings
+    options = key_options(set_, source_config, target_config, select)
+    found = api.diff(a, chain, source, target, **options)
+    if format is ListFormat.json:
+        say(json.dumps(differences_json(found), indent=1))
+    else:
+        for line in difference_lines(found, a, " then ".join(chain)):
+            say(line)
+    raise SystemExit(0 if found.equal else 1)

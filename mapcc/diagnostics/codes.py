@@ -74,8 +74,24 @@ _REGISTRY = (
     # Emitting and inverting.
     Code("MC601", "rule cannot be said in this dialect"),
     Code("MC602", "emitted config does not mean the same", exit_code=2),
+    Code("MC603", "the parts are not the whole"),
     Code("MC701", "inverse cannot be written"),
     Code("MC702", "inverse loses something", warning=True),
+    # Lint: of tables of other frameworks, and of mappings.
+    Code("MC801", "dead entry", warning=True),
+    Code("MC802", "shadowed entry", warning=True),
+    Code("MC803", "order of entries matters", warning=True),
+    Code("MC804", "unanchored pattern", warning=True),
+    Code("MC805", "entry not idempotent", warning=True),
+    Code("MC806", "merge group with a missing member", warning=True),
+    Code("MC807", "two sources for one target", warning=True),
+    Code("MC808", "tensor passes through", warning=True),
+    Code("MC809", "operation that mapcc does not know"),
+    Code("MC810", "chained entries", warning=True),
+    Code("MC811", "rule not idempotent", warning=True),
+    Code("MC812", "shapes cannot tell these apart", warning=True),
+    Code("MC813", "allow that suppresses nothing", warning=True),
+    Code("MC814", "assumed without a key set", warning=True),
 )
 
 CODES: dict[str, Code] = {entry.code: entry for entry in _REGISTRY}

@@ -7,11 +7,11 @@ from typing import Generic, TypeVar
 
 from mapcc.diagnostics.model import Diagnostic
 
-TableT = TypeVar("TableT")
+TableT_co = TypeVar("TableT_co", covariant=True)
 
 
 @dataclass(frozen=True, slots=True)
-class Emitted(Generic[TableT]):
+class Emitted(Generic[TableT_co]):
     """The result of a back end.
 
     Attributes:
@@ -21,7 +21,7 @@ class Emitted(Generic[TableT]):
     """
 
     text: str = ""
-    table: TableT | None = None
+    table: TableT_co | None = None
     diagnostics: tuple[Diagnostic, ...] = ()
 
     @property
