@@ -197,6 +197,16 @@ def key_set(
         return None
 
 
+def linted(checked: Checked) -> Checked:
+    """A clean check, with the warnings MC811 to MC813: what no shape and no name can tell to be wrong.
+
+    They are switched off where they are known to be right: ``allow MC812 because "..."`` on a rule.
+    """
+    from mapcc.passes.lint import lint
+
+    return Checked((*checked.diagnostics, *lint(bound_mapping(checked))), checked.bound)
+
+
 def bound_mapping(checked: Checked) -> BoundMapping:
     """The bound mapping of a clean check; raises :class:`MappingError` otherwise."""
     if not checked.ok or checked.bound is None:

@@ -47,6 +47,9 @@ def check(
             "--parts", metavar="FILE", help="Once for each of a chain of mappings that shall be this one."
         ),
     ] = None,
+    lint: Annotated[
+        bool, typer.Option("--lint", help="Warn, too, of what no shape and no name can tell to be wrong.")
+    ] = False,
     format: Annotated[ReportFormat, typer.Option("--format", help="How to report.")] = ReportFormat.text,
     set_: Settings = None,
     source_config: SourceConfig = None,
@@ -65,6 +68,8 @@ def check(
     else:
         del options["settings"]
         checked = api.check_table(str(mapping), dialect.value, source, target, **options)  # type: ignore[arg-type]
+    if lint and checked.ok:
+        checked = api.linted(checked)
     if parts and checked.ok:
         checked = api.check_parts(checked, parts, target, **options)
     report(checked.diagnostics, format.value, sys.stdout)

@@ -75,7 +75,7 @@ def _facts(one: Difference, is_example: bool, a: str, b: str) -> list[str]:
         lines.append(f"cannot be compared: {escape(one.problem)}")
     if one.elements:
         where = f" of {escape(one.name)}" if is_example else ""
-        lines.append(f"{one.elements.count:,} of {plural(one.elements.total, 'element')} differ")
+        lines.append(f"{one.elements.count:,} of {one.elements.total:,} elements differ")
         lines.append(f"at {list(one.elements.first)}{where}: {_takes(one.elements, a, b)}")
     return lines
 

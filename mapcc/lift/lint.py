@@ -128,6 +128,8 @@ def _dead(table: Table, seen: _Seen) -> Iterator[Diagnostic]:
 
 def _order(table: Table, seen: _Seen) -> Iterator[Diagnostic]:
     for numbers, names in seen.ordered.items():
+        if any(number not in seen.fired for number in numbers):
+            continue  # told as shadowed
         first, related = _places(table, numbers)
         yield Diagnostic(
             "MC803",
