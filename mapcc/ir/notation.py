@@ -14,7 +14,8 @@ _PLAIN = re.compile(r"(?:[A-Za-z0-9_.\/]|-(?!>))+")
 KEYWORDS = frozenset(
     (
         *("mapping", "let", "separator", "use", "keep", "drop", "external", "create", "default", "dtype"),
-        *("source", "target", "under", "because", "optional", "where", "in", "not", "exists", "count"),
+        *("source", "target", "under", "because", "optional", "where", "allow"),
+        *("in", "not", "exists", "count"),
     )
 )
 _PRECEDENCE = {"+": 1, "-": 1, "*": 2, "/": 2, "//": 2, "%": 2, "**": 4}
@@ -153,6 +154,10 @@ def print_condition(condition: rules.Condition) -> str:
 
 def print_where(conditions: Sequence[rules.Condition]) -> str:
     return ", ".join(print_condition(condition) for condition in conditions)
+
+
+def print_allow(allow: rules.Allow) -> str:
+    return f"allow {', '.join(allow.codes)} because {quote(allow.because)}"
 
 
 # --- terms

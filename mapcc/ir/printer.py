@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from mapcc.ir import rules
 from mapcc.ir.notation import (
+    print_allow,
     print_expr,
     print_names,
     print_op,
@@ -107,11 +109,11 @@ def _rule(rule: rules.Rule, indent: str, columns: tuple[int, int]) -> list[str]:
 
 
 def _long_rule(rule: rules.Rule, indent: str) -> list[str]:
-    """Arrow, targets and conditions each on a line of their own."""
-    tail, inner = _modifiers(rule.modifiers), indent + INDENT
+    """Arrow, targets and conditions each on a line of their own; reasons too, where they are long."""
+    tail, inner = _tail(rule.modifiers, indent + INDENT), indent + INDENT
     line = f"{indent}{print_side(rule.left)} {_arrow(rule)} {print_side(rule.right)}"
     if len(line) <= WIDTH:
-        return [line, inner + tail]
+        return [line, *tail]
     paired = _paired(rule)
     if paired is not None:
         arrow = _arrow(rule)
@@ -124,7 +126,16 @@ def _long_rule(rule: rules.Rule, indent: str) -> list[str]:
             ends = [","] * (len(terms) - 1) + [""]
             starts = [head] + [" " * len(head)] * (len(terms) - 1)
             lines[-1:] = [a + term + b for a, term, b in zip(starts, terms, ends, strict=True)]
-    return [*lines, inner + tail] if tail else lines
+    return [*lines, *tail]
+
+
+def _tail(modifiers: rules.Modifiers, indent: str) -> list[str]:
+    """Modifiers below a rule, on one line if they have room there."""
+    words = _modifiers(modifiers)
+    if len(indent + words) <= WIDTH:
+        return [indent + words] if words else []
+    first = _modifiers(replace(modifiers, allow=()))
+    return [indent + line for line in ([first] if first else []) + [*map(print_allow, modifiers.allow)]]
 
 
 def _paired(rule: rules.Rule) -> tuple[str, str] | None:
@@ -168,6 +179,7 @@ def _modifiers(modifiers: rules.Modifiers) -> str:
         words.append("optional")
     if modifiers.where:
         words.append(f"where {print_where(modifiers.where)}")
+    words += map(print_allow, modifiers.allow)
     return GAP.join(words)
 
 

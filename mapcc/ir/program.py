@@ -88,6 +88,7 @@ class Equation:
     bijective: bool = False
     is_default: bool = False
     copies: int = 1
+    allow: tuple[rules.Allow, ...] = ()
     # What the analysis adds: see passes/analyse.py.
     indices: frozenset[str] = frozenset()
     variables: tuple[str, ...] = ()
@@ -119,6 +120,7 @@ class Listed:
     span: Span
     is_default: bool = False
     optional: bool = False
+    allow: tuple[rules.Allow, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -69,12 +69,22 @@ Condition = Compare | InRange | Exists
 
 
 @dataclass(frozen=True, slots=True)
+class Allow:
+    """``allow MC812 because "..."``: these warnings are not given here, for a reason."""
+
+    codes: tuple[str, ...]
+    because: str
+    span: Span | None = _span()
+
+
+@dataclass(frozen=True, slots=True)
 class Modifiers:
     optional: bool = False
     where: tuple[Condition, ...] = ()
+    allow: tuple[Allow, ...] = ()
 
     def under(self, outer: Modifiers) -> Modifiers:
-        return Modifiers(self.optional or outer.optional, outer.where + self.where)
+        return Modifiers(self.optional or outer.optional, outer.where + self.where, outer.allow + self.allow)
 
 
 NO_MODIFIERS = Modifiers()

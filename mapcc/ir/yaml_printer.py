@@ -171,7 +171,14 @@ def _modifiers(modifiers: rules.Modifiers) -> Fields:
         fields.append(("where", texts[0] if len(texts) == 1 else f"[{', '.join(texts)}]"))
     if modifiers.optional:
         fields.append(("optional", "true"))
+    if modifiers.allow:
+        texts = [_allow(allow) for allow in modifiers.allow]
+        fields.append(("allow", texts[0] if len(texts) == 1 else f"[{', '.join(texts)}]"))
     return fields
+
+
+def _allow(allow: rules.Allow) -> str:
+    return _flow([("codes", f"[{', '.join(allow.codes)}]"), ("because", _text(allow.because))])
 
 
 def _simple(

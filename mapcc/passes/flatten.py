@@ -272,6 +272,7 @@ class _Flattener:
                 bijective=rule.bijective,
                 is_default=context.is_default,
                 copies=copies,
+                allow=modifiers.allow,
             )
         )
 
@@ -351,6 +352,7 @@ class _Flattener:
                 name.span or statement.span,
                 context.is_default,
                 modifiers.optional,
+                modifiers.allow,
             )
             for name in names
             for numbers, (copy,) in islice(expand_groups([name]), MAX_COPIES)
@@ -376,6 +378,7 @@ class _Flattener:
                         statement=create,
                         optional=modifiers.optional,
                         is_default=context.is_default,
+                        allow=modifiers.allow,
                     )
                 )
 

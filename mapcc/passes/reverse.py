@@ -230,7 +230,7 @@ class Reverser:
 
     def _modifiers(self, modifiers: rules.Modifiers) -> rules.Modifiers:
         where = [c for condition in modifiers.where if (c := self._condition(condition)) is not None]
-        return rules.Modifiers(modifiers.optional, tuple(where))
+        return rules.Modifiers(modifiers.optional, tuple(where), modifiers.allow)
 
     def _condition(self, condition: rules.Condition) -> rules.Condition | None:
         match condition:

@@ -17,7 +17,7 @@ MAX_BYTES = 1 << 20
 MAX_DEPTH = 32
 MAX_SYNTAX_ERRORS = 20
 
-_CONTINUES = re.compile(r"\s*(?:->|<->|\||,|(?:where|optional|because)\b)")
+_CONTINUES = re.compile(r"\s*(?:->|<->|\||,|(?:where|optional|allow|because)\b)")
 
 # What a person calls the terminals that can be expected.
 _READABLE = {
@@ -186,6 +186,8 @@ def _diagnostic(error: UnexpectedInput, text: str, span: Span) -> Diagnostic:
 
 def _advice(error: UnexpectedInput, text: str) -> str:
     line = text[text.rfind("\n", 0, _offset(error, text)) + 1 :].split("\n", 1)[0]
+    if re.search(r"\sallow\s", line) and "because" not in line:
+        return 'say why: because "..."'
     if "=>" in line:
         return "write '->' between the two sides"
     if re.search(r"\S:\s", line) and "->" in line:

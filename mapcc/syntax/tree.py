@@ -9,7 +9,9 @@ from typing import Any
 
 from lark import Token, Tree
 
+from mapcc.diagnostics.codes import CODES
 from mapcc.diagnostics.model import Diagnostic, Diagnostics
+from mapcc.diagnostics.suggest import nearest
 from mapcc.ir import axes, patterns, rules
 from mapcc.ir import expr as expressions
 from mapcc.ir.notation import KEYWORDS
@@ -29,7 +31,7 @@ _BINARY = {
 
 MAX_OPERATORS = 100
 
-_AFTER_A_SHAPE = frozenset({"because", "optional", "where"})
+_AFTER_A_SHAPE = frozenset({"because", "optional", "where", "allow"})
 
 
 @dataclass(slots=True)
@@ -157,7 +159,31 @@ class Builder:
             for child in clause.children
             if isinstance(child, Tree)
         )
-        return rules.Modifiers(any(clause.data == "optional" for clause in clauses), where)
+        allow = tuple(self.allow(clause) for clause in clauses if clause.data == "allow")
+        return rules.Modifiers(any(clause.data == "optional" for clause in clauses), where, allow)
+
+    def allow(self, node: Node) -> rules.Allow:
+        words = [child for child in node.children if _is(child, "IDENT")]
+        for word in words:
+            self.allowed(str(word), self.span(word))
+        span, because = self.span(node), self.because(node)
+        self.reasoned(because, span)
+        return rules.Allow(tuple(map(str, words)), because, span=span)
+
+    def allowed(self, code: str, span: Span) -> None:
+        """Only a warning can be switched off."""
+        entry = CODES.get(code)
+        if entry is not None and entry.warning:
+            return
+        warnings = [known.code for known in CODES.values() if known.warning]
+        message = f"{code} is an error: only a warning can be allowed" if entry else f"no such code: {code}"
+        near = nearest(code, warnings, 1)
+        help = f"did you mean {near[0]}?" if near and entry is None else f"warnings: {', '.join(warnings)}"
+        self.found.add(Diagnostic("MC501", message, span, help=help))
+
+    def reasoned(self, because: str, span: Span) -> None:
+        if not because.strip():
+            self.found.add(Diagnostic("MC101", "the reason is empty", span, help='say why: because "..."'))
 
     def condition(self, node: Node) -> rules.Condition:
         span = self.span(node)

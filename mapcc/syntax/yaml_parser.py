@@ -22,7 +22,7 @@ from mapcc.text import Source, Span
 T = TypeVar("T")
 
 _TOP = ("mapping", "title", "let", "separator", "dtype", "rules")
-_MODIFIERS = ("optional", "where")
+_MODIFIERS = ("optional", "where", "allow")
 _WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _MAPPING_NAME = re.compile(r"(?:[A-Za-z0-9_./]|-(?!>))+")
 
@@ -368,8 +368,31 @@ class _Reader:
             read = self._fragment("modifiers", text, lambda b, t: b.modifiers(Tree("holder", [t])), " where ")
             if read and read.optional:
                 self.fault("'where' holds conditions; 'optional: true' has a key of its own", text.span)
+            if read and read.allow:
+                self.fault("'where' holds conditions; 'allow' has a key of its own", text.span)
             where += read.where if read else ()
-        return rules.Modifiers(self._flag(fields, "optional"), tuple(where))
+        return rules.Modifiers(self._flag(fields, "optional"), tuple(where), self._allows(fields))
+
+    def _allows(self, fields: nodes.Map) -> tuple[rules.Allow, ...]:
+        node = fields.entries.get("allow")
+        items = node.items if isinstance(node, nodes.Sequence) else (node,) if node is not None else ()
+        found = [self._allow(item) for item in items]
+        return tuple(allow for allow in found if allow is not None)
+
+    def _allow(self, node: nodes.Node) -> rules.Allow | None:
+        if not isinstance(node, nodes.Map) or node.keys.keys() != {"codes", "because"}:
+            self.fault("'allow' is a map with 'codes' and 'because', or a list of them", node.span)
+            return None
+        listed, because = node.entries["codes"], self._string(node.entries["because"])
+        items = listed.items if isinstance(listed, nodes.Sequence) else (listed,)
+        if not items:
+            self.fault("a code is needed here", listed.span)
+        builder = Builder(self.source, self.found, lambda at: at)
+        codes = tuple(map(self._string, items))
+        for code, item in zip(codes, items, strict=True):
+            builder.allowed(code, item.span)
+        builder.reasoned(because, node.span)
+        return rules.Allow(codes, because, span=node.span)
 
     def _flag(self, fields: nodes.Map, key: str) -> bool:
         node = fields.entries.get(key)

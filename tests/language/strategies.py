@@ -217,10 +217,22 @@ conditions = st.one_of(
     st.builds(rules.InRange, values, values, values),
     st.builds(rules.Exists, names, st.booleans()),
 )
+allows = st.builds(
+    rules.Allow,
+    st.lists(st.sampled_from(["MC812", "MC811", "MC410"]), min_size=1, max_size=2).map(tuple),
+    any_text.filter(str.strip),
+)
 modifiers = _short(
     st.one_of(
         st.just(rules.NO_MODIFIERS),
-        st.builds(rules.Modifiers, st.booleans(), st.lists(conditions, max_size=3).map(tuple)),
+        st.builds(
+            rules.Modifiers,
+            st.booleans(),
+            st.lists(conditions, max_size=3).map(tuple),
+            st.sampled_from([0, 0, 1, 2]).flatmap(
+                lambda most: st.lists(allows, min_size=most, max_size=most).map(tuple)
+            ),
+        ),
     )
 )
 
