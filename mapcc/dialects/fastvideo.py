@@ -79,10 +79,11 @@ class ParamNames:
 # --- what the loader ends with
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Part:
     name: str
     fired: tuple[int, ...]
+    of: int
 
 
 class _State:
@@ -102,7 +103,12 @@ class _State:
         group = self.waiting.setdefault(new, {})
         if place in group:
             self.fault("MC806", f"part {place} of `{new}` comes twice, and the last counts", [group[place]])
-        group[place] = _Part(name, way.fired)
+        group[place] = _Part(name, way.fired, of)
+        if len(counts := {part.of for part in group.values()}) > 1:
+            message = (
+                f"entries differ on how many parts `{new}` has: {' and '.join(map(str, sorted(counts)))}"
+            )
+            self.fault("MC806", message, group.values())
         if len(group) == of:
             del self.waiting[new]
             self.fuse(new, group)
