@@ -1,11 +1,11 @@
-"""The docs, executed: ``README.md`` and ``docs/*.md``, each page from top to bottom in a folder of its own.
+"""The docs, executed: ``README.md``, ``docs/*.md`` and ``docs/dialects/``, each page from top to bottom in a folder of its own.
 
 A page is plain Markdown. What its blocks mean here:
 
 - A block under a line that holds nothing but a name in backticks is a file of that name. A file that
   a reader need not see stands in a comment: ``<!-- file: NAME``, its lines, ``-->``.
 - ``sh``: commands. Those of mapcc run (``> FILE`` works, no other shell); a word behind ``make`` is a target
-  of the Makefile. They fail if the ``text`` block right behind shows an error, and only then.
+  of the Makefile. They fail if the ``text`` block right behind shows an error, or a difference, and only then.
 - ``python`` runs too, all blocks of a page in one namespace.
 - ``text`` right behind one of these is what it prints, to the last character.
 - ``mapcc`` and ``yaml`` that are no file parse, and the first is in canonical form. With a
@@ -43,14 +43,14 @@ from mapcc.passes.invert import Places, places
 from mapcc.tensors.spec import Manifest
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "docs" / "dialects" / "json.md"]
 
 _NAME = re.compile(r"`([\w./-]+)`")
 _HIDDEN_FILE = re.compile(r"<!-- file: ([\w./-]+)")
 _KEYS = re.compile(r"<!-- (source|target) (\{.*\}) -->")
 _ROWS = re.compile(r"<!-- each row: (?:one rule|the same moves; source (\{.*\})) -->")
 _CELL = re.compile(r"(?<!\\)\|")
-_ERROR = re.compile(r"^(?:error\[|::error )", re.MULTILINE)
+_ERROR = re.compile(r"^(?:error\[|::error |different: )", re.MULTILINE)
 _TOP_KEYS = ("mapping", "title", "let", "separator", "dtype", "rules")
 
 
