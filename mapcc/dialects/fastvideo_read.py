@@ -28,7 +28,7 @@ def read_param_names(source: Source, dialect: str, wanted: str = "") -> ParamNam
     """
     if source.name.endswith(".json"):
         return of_items(_json_items(source), dialect)
-    python = _parsed(source)
+    python = PythonSource(source)
     found = _found(python, source, wanted or VARIABLE)
     try:
         value = python.value(found.node)
@@ -109,15 +109,6 @@ def _json_items(source: Source) -> Iterator[tuple[object, object, Span | None]]:
     for key, value in loaded:
         # JSON has no tuples: a list is what a program makes a tuple of.
         yield key, tuple(value) if isinstance(value, list) else value, None
-
-
-def _parsed(source: Source) -> PythonSource:
-    try:
-        return PythonSource(source)
-    except (SyntaxError, ValueError, RecursionError) as error:
-        line = f" (line {error.lineno})" if isinstance(error, SyntaxError) and error.lineno else ""
-        why = error.msg if isinstance(error, SyntaxError) else str(error)
-        raise _fault(f"`{source.name}` is not Python: {why}{line}", None) from None
 
 
 def _found(python: PythonSource, source: Source, wanted: str) -> Assigned:

@@ -6,6 +6,8 @@ import ast
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from mapcc.diagnostics.model import Diagnostic
+from mapcc.errors import MappingError
 from mapcc.text import Source, Span
 
 
@@ -48,7 +50,7 @@ class PythonSource:
     """A parsed file.
 
     Raises:
-        SyntaxError: it is not Python.
+        MappingError: MC003: it is not Python.
     """
 
     def __init__(self, source: Source) -> None:
@@ -57,7 +59,7 @@ class PythonSource:
         self._starts = [0]
         for line in source.text.splitlines(keepends=True):
             self._starts.append(self._starts[-1] + len(line))
-        self.tree = ast.parse(source.text)
+        self.tree = _tree(source)
         self._constants = {found.name: found.node for found in self.assigned() if "." not in found.name}
 
     def span(self, node: ast.AST) -> Span:
@@ -96,7 +98,10 @@ class PythonSource:
         Raises:
             NotLiteral: anything that would have to be run.
         """
-        return self._value(node, ())
+        try:
+            return self._value(node, ())
+        except RecursionError:
+            raise NotLiteral("the value is nested too deeply", self.span(node)) from None
 
     def _value(self, node: ast.expr, following: tuple[str, ...]) -> object:
         match node:
@@ -104,10 +109,10 @@ class PythonSource:
                 return value
             case ast.Dict() if None not in node.keys:
                 entries = []
-                for key, value in zip(node.keys, node.values, strict=True):
+                for key, item in zip(node.keys, node.values, strict=True):
                     assert key is not None
-                    span = self.span(key).to(self.span(value))
-                    entries.append((self._value(key, following), self._value(value, following), span))
+                    span = self.span(key).to(self.span(item))
+                    entries.append((self._value(key, following), self._value(item, following), span))
                 return Items(tuple(entries), self.span(node))
             case ast.List(elts=items):
                 return [self._value(item, following) for item in items]
@@ -132,6 +137,16 @@ class PythonSource:
                 )
         what = ast.unparse(node)
         raise NotLiteral(f"`{what[:60]}` would have to be run", self.span(node))
+
+
+def _tree(source: Source) -> ast.Module:
+    try:
+        return ast.parse(source.text)
+    except SyntaxError as error:
+        why = f"{error.msg} (line {error.lineno})" if error.lineno else error.msg
+    except (ValueError, RecursionError, MemoryError) as error:  # a NUL; nested beyond the parser's depth
+        why = str(error) or "nested too deeply"
+    raise MappingError([Diagnostic("MC003", f"`{source.name}` is not Python: {why}")])
 
 
 def _default(node: ast.expr) -> ast.expr:

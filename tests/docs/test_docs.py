@@ -1,11 +1,11 @@
-"""The docs, executed: ``README.md``, ``docs/*.md`` and ``docs/dialects/``, each page from top to bottom in a folder of its own.
+"""The docs, executed: ``README.md``, ``docs/*.md`` and ``docs/dialects/``, each page in a folder of its own.
 
 A page is plain Markdown. What its blocks mean here:
 
 - A block under a line that holds nothing but a name in backticks is a file of that name. A file that
   a reader need not see stands in a comment: ``<!-- file: NAME``, its lines, ``-->``.
 - ``sh``: commands. Those of mapcc run (``> FILE`` works, no other shell); a word behind ``make`` is a target
-  of the Makefile. They fail if the ``text`` block right behind shows an error, or a difference, and only then.
+  of the Makefile. They fail if the ``text`` block right behind shows an error or a difference, and only then.
 - ``python`` runs too, all blocks of a page in one namespace.
 - ``text`` right behind one of these is what it prints, to the last character.
 - ``mapcc`` and ``yaml`` that are no file parse, and the first is in canonical form. With a
