@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import logging
 import os
+import re
 import subprocess
 import sys
 import zipfile
@@ -12,6 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -164,3 +167,24 @@ def loader(fastvideo: Path) -> Iterator[ModuleType]:
         for name in [name for name in sys.modules if name.partition(".")[0] == "fastvideo"]:
             del sys.modules[name]
         sys.modules.update(before)
+
+
+# --- sglang
+
+
+SGLANG = ("sglang", "0.5.23", "00b3cd5b265ac76c64185fbb6b95424f324ddd9f428d0306b77bc9db9d859937")
+SGLANG_LOADER = "sglang/multimodal_gen/runtime/loader/utils.py"
+
+
+@pytest.fixture(scope="session")
+def sglang_names(wheel: Wheel) -> Callable[..., Callable[[str], tuple[str, object, object]]]:
+    """sglang's ``get_param_names_mapping``, cut out of its wheel: its module imports CUDA."""
+    path = wheel(*SGLANG, keep=(SGLANG_LOADER,))
+    with zipfile.ZipFile(path) as archive:
+        tree = ast.parse(archive.read(SGLANG_LOADER))
+    wanted = [n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == "get_param_names_mapping"]
+    assert len(wanted) == 1
+    head = ast.parse("from __future__ import annotations").body
+    namespace: dict[str, Any] = {"re": re}
+    exec(compile(ast.Module([*head, *wanted], []), "sglang", "exec"), namespace)
+    return namespace["get_param_names_mapping"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,8 +45,14 @@ def emit_config(
     checked = check(mapping, source, target, **options)  # type: ignore[arg-type]
     emitted = emit(bound_mapping(checked))
     if emitted.diagnostics:
-        raise MappingError(emitted.diagnostics)
+        raise MappingError(map(_with_the_split, emitted.diagnostics))
     return emitted.text
+
+
+def _with_the_split(diagnostic: Diagnostic) -> Diagnostic:
+    if diagnostic.code != "MC601":
+        return diagnostic
+    return replace(diagnostic, help=f"{diagnostic.help}; --residual DIR keeps what can be said here")
 
 
 def split_config(

@@ -5,4 +5,4 @@ from mapcc.emit.fastvideo import emit_fastvideo, emit_sglang
 
 EMITTERS = {"fastvideo": emit_fastvideo, "sglang": emit_sglang}
 
-__all__ = ["EMITTERS", "Emitted", "emit_fastvideo"]
+__all__ = ["EMITTERS", "Emitted", "emit_fastvideo", "emit_sglang"]

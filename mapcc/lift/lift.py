@@ -25,7 +25,6 @@ from mapcc.syntax.load import parse_source
 from mapcc.tensors.spec import Manifest, name_faults
 from mapcc.text import Source
 
-
 _EMPTY = "two '.' in a row, or one at an end"
 
 

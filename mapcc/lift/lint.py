@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
@@ -9,6 +10,8 @@ from mapcc.diagnostics.fold import fold
 from mapcc.diagnostics.model import Diagnostic, Label
 from mapcc.dialects.made import Entry, Outcome, Table, Trace
 from mapcc.tensors.spec import Manifest
+
+_ALLOW = re.compile(r'#\s*mapcc: allow ((?:MC\d{3}(?:,\s*)?)+) because "[^"]+"')
 
 
 @dataclass(slots=True)
@@ -28,6 +31,9 @@ def lint(
     table: Table, source: Manifest, outcome: Outcome, target: Manifest | None = None
 ) -> list[Diagnostic]:
     """Warnings MC801 to MC810 for a table on a key set.
+
+    A comment behind an entry, or on the line before it, switches a warning off there:
+    ``# mapcc: allow MC801 because "older checkpoints have it"``.
 
     Args:
         outcome: what ``table.run(source, target)`` gave.
@@ -49,7 +55,19 @@ def lint(
                 help="add an entry for them, or leave them out of the checkpoint",
             )
         )
-    return found
+    return [diagnostic for diagnostic in found if not _is_allowed(diagnostic)]
+
+
+def _is_allowed(diagnostic: Diagnostic) -> bool:
+    span = diagnostic.span
+    if span is None:
+        return False
+    last = span.source.position(span.end)[0]
+    lines = [span.source.line(last)]
+    if span.line > 1:
+        before = span.source.line(span.line - 1).strip()
+        lines += [before] if before.startswith("#") else []
+    return any(diagnostic.code in codes for line in lines for codes in _ALLOW.findall(line))
 
 
 def _look(table: Table, source: Manifest, target: Manifest | None) -> _Seen:

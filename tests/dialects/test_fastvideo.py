@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import ast
-import re
-import zipfile
 from collections import defaultdict
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -18,9 +14,6 @@ from mapcc.lift.lift import lift
 from mapcc.tensors.dtypes import DTYPES
 from mapcc.tensors.spec import Manifest, TensorSpec
 from mapcc.text import Source
-
-SGLANG = ("sglang", "0.5.23", "")
-LOADER = "sglang/multimodal_gen/runtime/loader/utils.py"
 
 NAMES = st.lists(
     st.builds(
@@ -105,30 +98,11 @@ def loaded(map_name, names) -> dict[str, list[str]]:
 # --- sglang
 
 
-@pytest.fixture(scope="module")
-def fixed_point(wheel) -> Any:
-    """sglang's ``get_param_names_mapping``, cut out of its wheel: its module imports CUDA."""
-    sha = "00b3cd5b265ac76c64185fbb6b95424f324ddd9f428d0306b77bc9db9d859937"
-    path = wheel(SGLANG[0], SGLANG[1], sha, keep=(LOADER,))
-    with zipfile.ZipFile(path) as archive:
-        tree = ast.parse(archive.read(LOADER))
-    wanted = [n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == "get_param_names_mapping"]
-    assert len(wanted) == 1
-    namespace: dict[str, Any] = {"re": re, "Callable": Any, "Any": Any}
-    exec(
-        compile(
-            ast.Module([ast.parse("from __future__ import annotations").body[0], *wanted], []), "s", "exec"
-        ),
-        namespace,
-    )
-    return namespace["get_param_names_mapping"]
-
-
 @pytest.mark.oracle
 @pytest.mark.network
 @given(table=TABLES, names=NAMES, known=st.sets(st.sampled_from(["new.x", "b.", "z", "head.w"])))
-def test_sglang_goes_on(fixed_point, table, names, known) -> None:
-    plain, asked = fixed_point(table), fixed_point(table, known)
+def test_sglang_goes_on(sglang_names, table, names, known) -> None:
+    plain, asked = sglang_names(table), sglang_names(table, known)
     ours = of_mapping(table, "sglang")
     target = manifest([name for name in known if name != "b."] + (["b."] if "b." in known else []))
     free, held = ours.engine(), ours.engine(target)

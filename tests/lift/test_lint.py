@@ -8,6 +8,7 @@ import pytest
 
 from mapcc.dialects.fastvideo_read import of_mapping, read_param_names
 from mapcc.lift.lint import lint
+from mapcc.text import Source
 
 from .conftest import manifest
 from .preimages import sources_of
@@ -97,6 +98,23 @@ def test_chained() -> None:
     table = {r"^a\.(.*)$": r"b.\1", r"^b\.(.*)$": r"c.\1"}
     assert codes(table, ["a.w"], dialect="sglang") == ["MC810"]
     assert "MC810" not in codes(table, ["a.w"])
+
+
+@pytest.mark.parametrize(
+    ("before", "behind", "told"),
+    [
+        ("", "", ["MC801"]),
+        ("", '# mapcc: allow MC801 because "older checkpoints"', []),
+        ('# mapcc: allow MC804, MC801 because "older checkpoints"', "", []),
+        ("", '# mapcc: allow MC802 because "of another"', ["MC801"]),
+        ("", "# mapcc: allow MC801", ["MC801"]),  # a reason is required
+    ],
+)
+def test_allowed(before: str, behind: str, told: list[str]) -> None:
+    text = f"param_names_mapping = {{\n    '^a$': 'b',\n    {before}\n    '^x$': 'y',  {behind}\n}}\n"
+    table = read_param_names(Source("t.py", text), "fastvideo")
+    source = manifest({"a": (2,)})
+    assert [d.code for d in lint(table, source, table.run(source, None))] == told
 
 
 @pytest.mark.oracle
