@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 from mapcc.dialects.made import Entry, Fault, Made, Operand, Outcome, Sketch, Trace, renamed
 from mapcc.dialects.regex_sketch import NoSketch, sketch
@@ -15,7 +16,7 @@ from mapcc.tensors.spec import Manifest
 ENGINES = ("fastvideo", "sglang")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ParamNames:
     """A table: from patterns to replacements, in the order of the dict.
 
@@ -36,10 +37,15 @@ class ParamNames:
             return fixed_point(self.table, target.tensors if target else None)
         return first_match(self.table)
 
+    @cached_property
+    def _names(self) -> tuple[Callable[[str], Way], Candidates]:
+        return self.engine(), Candidates(self.table)
+
     def trace(self, name: str) -> Trace:
-        way = self.engine()(name)
+        engine, candidates = self._names
+        way = engine(name)
         target = None if self._drops(way) else way.mapped.name
-        return Trace(target, way.fired, Candidates(self.table).matching(name))
+        return Trace(target, way.fired, candidates.matching(name))
 
     def backwards(self) -> ParamNames:
         return ParamNames(self.dialect, dict(reversed(list(self.table.items()))), self.entries[::-1])

@@ -108,6 +108,54 @@ def read_dict(text: str, variable: str) -> list[tuple[str, Literal]]:
     return []
 
 
+@dataclass(frozen=True, slots=True)
+class Keyword:
+    """A dict that is an argument of a call; ``wrap`` is what its keys are given to (``re.compile``)."""
+
+    name: str
+    sections: tuple[Section, ...]
+    wrap: str = ""
+
+
+def assigned_call(variable: str, function: str, before: Iterable[str], keywords: Sequence[Keyword]) -> str:
+    """``variable = function(keyword={...})``, an entry a line, with lines before it."""
+    assert variable.isidentifier()
+    assert function.isidentifier()
+    lines = [*before, f"{variable} = {function}("]
+    for keyword in keywords:
+        lines.append(f"    {keyword.name}={{")
+        for section in keyword.sections:
+            lines += [f"        {line}" for line in section.comments]
+            for key, value in section.entries:
+                written = f"{keyword.wrap}({literal(key)})" if keyword.wrap else literal(key)
+                lines.append(f"        {written}: {literal(value)},")
+        lines.append("    },")
+    text = "\n".join([*lines, ")", ""])
+    given = {
+        keyword.name: [e for section in keyword.sections for e in section.entries] for keyword in keywords
+    }
+    assert _read_call(text) == given, "the text reads back as what was written"
+    return text
+
+
+def _read_call(text: str) -> dict[str, list[tuple[object, object]]]:
+    """The dicts of the call that ends a text, as Python reads them; nothing is run."""
+    found: dict[str, list[tuple[object, object]]] = {}
+    match ast.parse(text).body[-1]:
+        case ast.Assign(value=ast.Call(args=[], keywords=keywords)):
+            for keyword in keywords:
+                assert keyword.arg is not None
+                assert isinstance(keyword.value, ast.Dict)
+                entries = found.setdefault(keyword.arg, [])
+                for key, value in zip(keyword.value.keys, keyword.value.values, strict=True):
+                    inner = key.args[0] if isinstance(key, ast.Call) else key
+                    assert inner is not None
+                    entries.append((ast.literal_eval(inner), ast.literal_eval(value)))
+        case _:
+            pass
+    return found
+
+
 # --- functions and tables of a script
 
 
