@@ -49,6 +49,7 @@ OWNERS = {
     "yaml": {"syntax"},
     "regex": {"passes"},
     "torch": {"emit", "runtime"},
+    "transformers": {"lift"},
     "ray": {"emit", "runtime"},
     "fsspec": {"emit", "runtime"},
     "huggingface_hub": {"emit", "runtime"},
@@ -181,7 +182,8 @@ def test_third_party_packages_stay_with_their_owners(module: str) -> None:
 
 def test_what_is_imported_is_declared() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
-    requirements = [*project["dependencies"], *project["optional-dependencies"]["torch"]]
+    extras = project["optional-dependencies"]
+    requirements = [*project["dependencies"], *extras["torch"], *extras["transformers"]]
     declared = {re.split(r"[^\w.-]", requirement)[0].lower() for requirement in requirements}
     used = {found.top for module in modules() for found in imports(module)}
     third_party = used - set(sys.stdlib_module_names) - {"mapcc"}

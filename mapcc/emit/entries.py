@@ -73,7 +73,7 @@ def marked_rows(candidate: Candidate, paths: PathIndex) -> Iterator[Marked]:
     """The rows of a rule at its level, those that differ only in what stays open once."""
     if candidate.level is Level.LEFT_OUT:
         return
-    marker = _Marker(candidate.equation, candidate.open_variables, paths)
+    marker = Marker(candidate.equation, candidate.open_variables, paths)
     seen: set[tuple[object, ...]] = set()
     for instance, rows in candidate.moved:
         key = (marker.fixed_values(instance), marker.extents(instance), rows)
@@ -170,7 +170,7 @@ def _outer(equation: Equation) -> Iterator[str]:
 # --- names with markers
 
 
-class _Marker:
+class Marker:
     """Writes the names of an equation's operands, with markers for its open variables."""
 
     def __init__(self, equation: Equation, open_: frozenset[str], paths: PathIndex) -> None:

@@ -187,7 +187,7 @@ def _bound(text: str, path: Path, source: Manifest, settings: dict[str, Setting]
     mapping = parse_source(Source(str(path.with_suffix(".mapcc")), text), found)
     bound = None if found.errors else bind(mapping, path, source, None, settings, found, Loader(found))
     if bound is None or found.errors:
-        whole = list(_spans(mapping.body)) if mapping is not None else []
+        whole = list(_spans(mapping.body))
         raise _Unfit([_widened(d, whole) for d in found if d.exit_code])
     return bound
 
