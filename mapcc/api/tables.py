@@ -26,7 +26,8 @@ class Imported:
 
     Attributes:
         text: a mapping that does what the table does.
-        diagnostics: what the table does silently, and what was assumed; warnings.
+        diagnostics: what the table does silently, and what was assumed: warnings; tensors whose shapes
+            it cannot put together: errors.
         exact: whether the mapping was held against the table's engine on a key set.
     """
 
@@ -70,6 +71,7 @@ def import_table(
     target_keys = None if target is None else keys(target, config=target_config)
     lifted = _lifted(opened, source_keys, target_keys, name)
     found = lint(opened, source_keys, lifted.outcome, target_keys)
+    found += [_in_table(one, opened, lifted) for one in lifted.diagnostics if one.exit_code]
     return Imported(lifted.text, tuple(found), exact=True)
 
 

@@ -70,6 +70,7 @@ def import_(
         write(imported.text)
     else:
         write_file(out, imported.text)
+    raise SystemExit(max((d.exit_code for d in imported.diagnostics), default=0))
 
 
 @app.command(epilog="Example: mapcc diff old.mapcc new.mapcc --source wan.safetensors")

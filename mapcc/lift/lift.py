@@ -75,7 +75,9 @@ def lift(table: Table, source: Manifest, target: Manifest | None = None, name: s
         mapping = parse_source(Source(f"{name or table.dialect}.mapcc", text), found)
         if not found.errors:
             bound = bind(mapping, Path(f"{name or table.dialect}.mapcc"), source, None, {}, found)
-            wrong = _different(bound, outcome)
+            # Shapes that do not fit end the framework's loader, too: they are told apart from the names.
+            unfit = any(diagnostic.code.startswith("MC3") for diagnostic in found)
+            wrong = _different(bound, outcome, unfit)
             if not wrong:
                 origins = tuple(entries for _, entries in written)
                 return Lifted(text, mapping, outcome, bound, tuple(found), origins)
@@ -177,14 +179,14 @@ def _header(table: Table, source: Manifest) -> tuple[str, ...]:
 # --- the proof
 
 
-def _different(bound: BoundMapping, outcome: Outcome) -> list[str]:
-    """Targets of which the mapping makes something else than the engine."""
+def _different(bound: BoundMapping, outcome: Outcome, unfit: bool) -> list[str]:
+    """Sources of which the mapping makes something else than the engine, or, unless ``unfit``, nothing."""
     wanted = {_key(made.left): set(_names(made.right)) for made in outcome.made}
     given: dict[frozenset[str], set[str]] = {}
     for instance in bound.instances:
         key = frozenset(name for operand in instance.sources for name in operand)
         given.setdefault(key, set()).update(instance.targets)
-    every = wanted.keys() | given.keys()
+    every = given.keys() if unfit else wanted.keys() | given.keys()
     return fold(name for key in every if wanted.get(key) != given.get(key) for name in sorted(key))
 
 

@@ -84,6 +84,21 @@ def test_parts_without_dimensions() -> None:
     assert [d.code for d in lint(opened, source, opened.run(source, None))] == ["MC806"]
 
 
+def test_shapes_that_do_not_fit() -> None:
+    """torch.cat would refuse them: an error at the table's entry, and the others are imported."""
+    from mapcc.api import check_table, import_table
+
+    text = "param_names_mapping = {'^q$': ('qk', 0, 2), '^k$': ('qk', 1, 2), '^a$': 'b'}"
+    table = read_param_names(Source("t.py", text), "fastvideo")
+    source = manifest({"q": (4, 4), "k": (4, 5), "a": (2,)})
+    checked = check_table(table, "", source)
+    (error,) = [d for d in checked.diagnostics if d.exit_code]
+    assert (error.code[:3], error.span.source.name) == ("MC3", "t.py")
+    imported = import_table(table, source=source)
+    assert "a -> b" in imported.text
+    assert any(d.exit_code == 1 for d in imported.diagnostics)
+
+
 def test_two_sources() -> None:
     (one,) = found({"^(q|k)$": "x"}, ["q", "k"])
     assert (one.code, one.names) == ("MC807", ("q",))
