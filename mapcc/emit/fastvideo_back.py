@@ -14,7 +14,7 @@ from mapcc.dialects.made import Made, Operand, renamed
 from mapcc.dialects.regexes import Mapped, Replacement, mapper
 from mapcc.emit.translate import Kinds, mark, translate
 from mapcc.lift.tails import Names, is_exact, with_tails
-from mapcc.lift.templates import Draft, Part, Rest, Template, Var, drafts, one_by_one
+from mapcc.lift.templates import Draft, Part, Rest, Template, Var, drafts
 
 # The parts of a fused parameter, in their order: a replacement, and the part's rows.
 Pieces = tuple[tuple[str, int], ...]
@@ -158,7 +158,7 @@ def _exact(mades: Sequence[Made], names: Names, literal: bool, tails: bool = Tru
         if not counted and is_exact(draft, names):  # a replacement cannot count
             out.append(draft)
         else:
-            out += one_by_one(draft.names, mades)
+            out += [one for made in mades if made.left[0].names[0] in draft.names for one in drafts([made])]
     return with_tails(out, names) if tails else out
 
 

@@ -19,7 +19,7 @@ from mapcc.ir.bound import BoundMapping
 from mapcc.ir.printer import print_mapping
 from mapcc.lift.statements import dropped, mapping_of, statement
 from mapcc.lift.tails import Names, bounded, is_exact, with_tails
-from mapcc.lift.templates import Draft, drafts, one_by_one
+from mapcc.lift.templates import Draft, drafts
 from mapcc.passes.check import bind
 from mapcc.syntax.load import parse_source
 from mapcc.tensors.spec import Manifest, name_faults
@@ -76,8 +76,9 @@ def lift(table: Table, source: Manifest, target: Manifest | None = None, name: s
         if not found.errors:
             bound = bind(mapping, Path(f"{name or table.dialect}.mapcc"), source, None, {}, found)
             # Shapes that do not fit end the framework's loader, too: they are told apart from the names.
-            unfit = any(diagnostic.code.startswith("MC3") for diagnostic in found)
-            wrong = _different(bound, outcome, unfit)
+            errors = [diagnostic for diagnostic in found if diagnostic.exit_code]
+            unfit = [diagnostic for diagnostic in errors if diagnostic.code.startswith("MC3")]
+            wrong = [d.message for d in errors if d not in unfit] or _different(bound, outcome, bool(unfit))
             if not wrong:
                 origins = tuple(entries for _, entries in written)
                 return Lifted(text, mapping, outcome, bound, tuple(found), origins)
@@ -100,7 +101,7 @@ def _check_names(outcome: Outcome) -> None:
 
 def _drafts(mades: Sequence[Made], names: Names, literal: bool) -> list[Draft]:
     if literal:
-        return [draft for made in mades for draft in drafts([made])]
+        return [draft for made in mades for draft in drafts([made], labelled=True)]
     exact: list[Draft] = []
     for draft in drafts(mades):
         if is_exact(draft, names):
@@ -108,8 +109,17 @@ def _drafts(mades: Sequence[Made], names: Names, literal: bool) -> list[Draft]:
         elif (kept := bounded(draft, names)) is not None:
             exact.append(kept)
         else:
-            exact += one_by_one(draft.names, mades)
+            exact += _narrower(draft, mades, names)
     return with_tails(exact, names)
+
+
+def _narrower(draft: Draft, mades: Sequence[Made], names: Names) -> list[Draft]:
+    """What a draft stands for, with the members of its axes by their names; or each equation alone."""
+    own = [m for m in mades if any(name in draft.names for o in m.left for name in o.names)]
+    labelled = drafts(own, labelled=True)
+    if all(is_exact(one, names) for one in labelled):
+        return labelled
+    return [one for made in own for one in drafts([made], labelled=True)]
 
 
 # --- statements in the order of the table

@@ -87,19 +87,18 @@ class _Row:
         return tuple(n for name in self.right for n in name.ints)
 
 
-def drafts(mades: Sequence[Made]) -> list[Draft]:
-    """One draft for all equations that differ in indices only."""
+def drafts(mades: Sequence[Made], labelled: bool = False) -> list[Draft]:
+    """One draft for all equations that differ in indices only.
+
+    Args:
+        labelled: write the members of name axes out: ``[e=0,1]``, where ``[e]`` would take others too.
+    """
     groups: dict[object, list[_Row]] = {}
     for made in mades:
-        row = _Row(made, tuple(map(_name, made.left)), tuple(map(_name, made.right)))
+        left = tuple(_name(operand, labelled) for operand in made.left)
+        row = _Row(made, left, tuple(_name(operand, False) for operand in made.right))
         groups.setdefault(_key(row), []).append(row)
     return [draft for rows in groups.values() for draft in _resolved(rows)]
-
-
-def one_by_one(draft_names: frozenset[str], mades: Sequence[Made]) -> list[Draft]:
-    """A draft for each equation that takes some of these names: nothing is generalised."""
-    found = [m for m in mades if any(name in draft_names for o in m.left for name in o.names)]
-    return [draft for made in found for draft in drafts([made])]
 
 
 def _key(row: _Row) -> object:
@@ -119,10 +118,12 @@ def tokens(name: str) -> tuple[tuple[str, ...], tuple[int, ...]]:
     return tuple(parts[::2]), tuple(map(int, parts[1::2]))
 
 
-def _name(operand: Operand) -> _Name:
+def _name(operand: Operand, labelled: bool) -> _Name:
     names = operand.names
     if not operand.axis:
         return _Name(*tokens(names[0]))
+    if labelled:
+        return _labelled(names)
     taken = [tokens(name) for name in names]
     texts = {t for t, _ in taken}
     if len(texts) == 1:

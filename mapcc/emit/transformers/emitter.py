@@ -18,7 +18,7 @@ from mapcc.emit.transformers.entries import Candidate, NotATarget, RuleEntries, 
 from mapcc.emit.transformers.names import Renaming, Tags, Unsayable, tags_for, waiting_no_more
 from mapcc.emit.transformers.ops import Recogniser
 from mapcc.emit.transformers.order import ordered
-from mapcc.emit.transformers.run import Replay, heads_of
+from mapcc.emit.transformers.run import HEADS, Replay, config_of, heads_of
 from mapcc.emit.transformers.text import Told, render
 from mapcc.emit.wholes import Refusal
 from mapcc.ir.bound import BoundMapping
@@ -33,15 +33,16 @@ CANNOT = "transformers' weight mappings cannot"
 def emit_transformers(bound: BoundMapping) -> Emitted[tuple[Transform, ...]]:
     """The list for a mapping that was bound without an error."""
     found = Diagnostics()
-    recogniser = Recogniser(heads_of(bound))
+    config = config_of(bound)
+    recogniser = Recogniser(heads_of(config))
     candidates = _sayable(bound, recogniser, found)
     if len(found):
         return Emitted(diagnostics=tuple(found))
-    replay = Replay(bound, recogniser.heads)
+    replay = Replay(bound, config or {HEADS: recogniser.assumed or 1})
     table = _replayed(candidates, replay, bound, found)
     if table is None:
         return Emitted(diagnostics=tuple(found))
-    told = Told(tuple(replay.unexpected), recogniser.heads if recogniser.assumed else None)
+    told = Told(tuple(replay.unexpected), recogniser.assumed)
     return Emitted(render(bound, table, told), tuple(entry for entry, _ in table))
 
 

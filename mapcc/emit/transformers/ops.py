@@ -10,6 +10,7 @@ from mapcc.emit.transformers.chains import Chain
 from mapcc.emit.transformers.moves import TensorShape
 from mapcc.emit.transformers.names import is_loaded
 from mapcc.emit.transformers.refused import listed, misread, reason, refused
+from mapcc.emit.transformers.run import Heads
 from mapcc.emit.transformers.search import options_of, search
 from mapcc.emit.wholes import Refusal
 from mapcc.ir.bound import Instance, Move
@@ -31,12 +32,12 @@ class Recogniser:
     """Finds chains, and knows those that it has found.
 
     Attributes:
-        heads: ``num_attention_heads`` of the model's config; None if nothing says it.
-        assumed: it was not known, and what the mapping needs was taken for it.
+        heads: ``num_attention_heads`` of the model's config and of its parts.
+        assumed: what the mapping needs for it, where nothing says it.
     """
 
-    heads: int | None
-    assumed: bool = False
+    heads: Heads
+    assumed: int | None = None
     known: dict[tuple[object, ...], Chain | None] = field(default_factory=dict)
 
     def parts(self, instance: Instance, tensors: Mapping[str, TensorSpec]) -> tuple[Part, ...] | Refusal:
@@ -87,8 +88,8 @@ class Recogniser:
         if key not in self.known:
             found = search(shapes, given, moves, options, self.heads)
             self.known[key] = found[0] if found else None
-            if found and found[1] is not None and self.heads is None:
-                self.heads, self.assumed = found[1], True
+            if found and found[1] is not None and not self.heads:
+                self.heads, self.assumed = {"": found[1]}, found[1]
         return self.known[key]
 
 

@@ -14,13 +14,23 @@ from mapcc.tensors.spec import Manifest, TensorSpec
 HEADS = "num_attention_heads"
 
 
-def heads_of(bound: BoundMapping) -> int | None:
-    """What the model's config says, as far as it is known."""
+# The heads that a config tells, by the part of it that tells them ("" for the config itself).
+Heads = Mapping[str, int]
+
+
+def config_of(bound: BoundMapping) -> Mapping[str, object]:
+    """The model's config, or that of the checkpoint where there is no other."""
     for manifest in (bound.target, bound.source):
-        heads = (manifest.config or {}).get(HEADS) if manifest else None
-        if isinstance(heads, int):
-            return heads
-    return None
+        if manifest is not None and heads_of(manifest.config or {}):
+            return manifest.config or {}
+    return {}
+
+
+def heads_of(config: Mapping[str, object]) -> Heads:
+    """What a config says of heads: of its own, and of its parts, such as ``vision_config``."""
+    parts = {"": config} | {key: part for key, part in config.items() if isinstance(part, Mapping)}
+    found = {key: part.get(HEADS) for key, part in parts.items()}
+    return {key: heads for key, heads in found.items() if isinstance(heads, int)}
 
 
 def key_set(shapes: Mapping[str, TensorShape]) -> Manifest:
@@ -35,9 +45,9 @@ class Replay:
         unexpected: of the last run, the names that the model does not have, and that are left out.
     """
 
-    def __init__(self, bound: BoundMapping, heads: int | None) -> None:
+    def __init__(self, bound: BoundMapping, config: Mapping[str, object]) -> None:
         self.bound = bound
-        self.config = {HEADS: heads or 1}
+        self.config = config
         self.unexpected: list[str] = []
         self.source = {name: spec.shape for name, spec in bound.source.tensors.items()}
         self.shapes = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 
 from mapcc.dialects.transformers import TransformersTable
 from mapcc.dialects.transformers_table import Transform
@@ -18,7 +19,7 @@ from mapcc.emit.transformers.chains import (
 )
 from mapcc.emit.transformers.families import Groups, groupings
 from mapcc.emit.transformers.moves import TensorShape, by_target, pieces_of
-from mapcc.emit.transformers.run import HEADS, key_set
+from mapcc.emit.transformers.run import HEADS, Heads, key_set
 from mapcc.ir.bound import Move
 from mapcc.passes.moves import same
 
@@ -31,13 +32,13 @@ def search(
     given: Sequence[TensorShape],
     moves: Sequence[Move],
     options: Iterable[Groups],
-    heads: int | None,
+    heads: Heads,
 ) -> tuple[Chain, int | None] | None:
     """A chain, and the number of heads that it needs; None if it needs none.
 
     Args:
         options: the ways in which the sources can be taken together.
-        heads: what the model's config says; None if it is not known.
+        heads: what the model's config says; nothing if it is not known.
     """
     wanted = by_target(moves)
     for chain in _candidates(shapes, given, moves, options):
@@ -45,10 +46,21 @@ def search(
             if _are_same(_tried(chain, shapes, given, 1), wanted):
                 return chain, None
             continue
-        for number in _heads(moves) if heads is None else (heads,):
+        for part, number in heads.items() or [("", number) for number in _heads(moves)]:
             if _are_same(_tried(chain, shapes, given, number), wanted):
-                return chain, number
+                return _told_by(chain, part), number
     return None
+
+
+def _told_by(chain: Chain, part: str) -> Chain:
+    """The chain, with the part of the config that tells the heads."""
+    if not part:
+        return chain
+    told = tuple(
+        replace(one, options=(("subconfig_key", part), *one.options)) if one.name == PERMUTE else one
+        for one in chain.operations
+    )
+    return replace(chain, operations=told)
 
 
 def _heads(moves: Sequence[Move]) -> Iterable[int]:
