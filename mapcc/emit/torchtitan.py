@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from mapcc.diagnostics.fold import fold
 from mapcc.diagnostics.model import Diagnostics
-from mapcc.dialects.torchtitan_table import EXPERTS, HOLE, LAYERS, TitanTable
+from mapcc.dialects.torchtitan.table import EXPERTS, HOLE, LAYERS, TitanTable
 from mapcc.emit.emitted import Emitted
 from mapcc.emit.notes import emitted_by, home, line, place
 from mapcc.emit.pysource import Section, assigned_dict, comment, quoted

@@ -5,8 +5,8 @@ from __future__ import annotations
 from importlib import import_module
 
 from mapcc.diagnostics.model import Diagnostic
-from mapcc.dialects.transformers import TransformersTable
-from mapcc.dialects.transformers_read import from_objects
+from mapcc.dialects.transformers.engine import TransformersTable
+from mapcc.dialects.transformers.read import from_objects
 from mapcc.errors import MappingError
 
 # What the loader adds to every model's table.

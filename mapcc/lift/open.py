@@ -45,15 +45,15 @@ def open_table(where: str, dialect: str) -> Table:
 def _of_source(source: Source, name: str, dialect: str) -> Table:
     match dialect:
         case "transformers":
-            from mapcc.dialects.transformers_read import read_transformers
+            from mapcc.dialects.transformers.read import read_transformers
 
             return read_transformers(source, name)
         case "vllm":
-            from mapcc.dialects.vllm_read import read_vllm
+            from mapcc.dialects.vllm.read import read_vllm
 
             return read_vllm(source, name)
         case "torchtitan":
-            from mapcc.dialects.torchtitan import read_torchtitan
+            from mapcc.dialects.torchtitan.read import read_torchtitan
 
             return read_torchtitan(source, name)
         case _:
@@ -63,15 +63,15 @@ def _of_source(source: Source, name: str, dialect: str) -> Table:
 def _of_object(value: object, where: str, dialect: str) -> Table:
     match dialect:
         case "transformers" if isinstance(value, list):
-            from mapcc.dialects.transformers_read import from_objects
+            from mapcc.dialects.transformers.read import from_objects
 
             return from_objects(value)
         case "vllm":
-            from mapcc.dialects.vllm_read import from_object
+            from mapcc.dialects.vllm.read import from_object
 
             return from_object(value)
         case "torchtitan" if isinstance(value, Mapping):
-            from mapcc.dialects.torchtitan import of_mapping as of_titan
+            from mapcc.dialects.torchtitan.read import of_mapping as of_titan
 
             return of_titan(value)
         case "fastvideo" | "sglang" if isinstance(value, Mapping):

@@ -26,7 +26,20 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGES = ROOT / "docs" / "codes"
 
 # Found in no text: a checkpoint, the disk, a tensor that no rule speaks of, an option.
-PLACELESS = {"MC001", "MC002", "MC004", "MC005", "MC006", "MC007", "MC401", "MC402", "MC504", "MC602", "MC603", "MC808"}
+PLACELESS = {
+    "MC001",
+    "MC002",
+    "MC004",
+    "MC005",
+    "MC006",
+    "MC007",
+    "MC401",
+    "MC402",
+    "MC504",
+    "MC602",
+    "MC603",
+    "MC808",
+}
 
 GROUPS = {
     "0": "The outside world",

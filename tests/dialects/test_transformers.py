@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from mapcc.dialects.made import Fault
-from mapcc.dialects.transformers import TransformersTable
-from mapcc.dialects.transformers_read import read_transformers
-from mapcc.dialects.transformers_table import Operation, Transform
+from mapcc.dialects.transformers.engine import TransformersTable
+from mapcc.dialects.transformers.read import read_transformers
+from mapcc.dialects.transformers.table import Operation, Transform
 from mapcc.errors import MappingError
 from mapcc.ir.axes import Atom, Sum
 from mapcc.text import Source

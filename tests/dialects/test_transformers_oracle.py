@@ -13,10 +13,10 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from mapcc.diagnostics.model import Diagnostics
-from mapcc.dialects.transformers import TransformersTable
-from mapcc.dialects.transformers_names import NamingStops, natural_key
-from mapcc.dialects.transformers_read import from_objects
-from mapcc.dialects.transformers_table import Transform
+from mapcc.dialects.transformers.engine import TransformersTable
+from mapcc.dialects.transformers.names import NamingStops, natural_key
+from mapcc.dialects.transformers.read import from_objects
+from mapcc.dialects.transformers.table import Transform
 from mapcc.errors import MappingError
 from mapcc.lift.installed import transformers_table
 from mapcc.syntax.load import parse_source

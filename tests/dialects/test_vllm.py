@@ -7,8 +7,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from mapcc.dialects.vllm import VllmTable
-from mapcc.dialects.vllm_read import from_object, read_vllm
+from mapcc.dialects.vllm.engine import VllmTable
+from mapcc.dialects.vllm.read import from_object, read_vllm
 from mapcc.errors import MappingError
 from mapcc.ir.axes import Atom, Product, Rest, Sum
 from mapcc.tensors.dtypes import DTYPES

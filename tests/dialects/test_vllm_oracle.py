@@ -12,7 +12,7 @@ import regex
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mapcc.dialects.vllm_read import from_object, read_vllm
+from mapcc.dialects.vllm.read import from_object, read_vllm
 from mapcc.text import Source
 
 from .vllm_wheel import (

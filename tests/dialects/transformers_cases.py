@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 from mapcc.dialects.made import Made
-from mapcc.dialects.transformers import TransformersTable
-from mapcc.dialects.transformers_read import from_objects
+from mapcc.dialects.transformers.engine import TransformersTable
+from mapcc.dialects.transformers.read import from_objects
 from mapcc.ir.axes import Atom, Dim, Literal, Product, Sum
 from mapcc.tensors.dtypes import DTYPES
 from mapcc.tensors.spec import Manifest, TensorSpec

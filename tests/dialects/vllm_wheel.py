@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 
 import regex
 
-from mapcc.dialects.vllm import Kind, VllmTable
+from mapcc.dialects.vllm.engine import Kind, VllmTable
 
 VERSION = "0.33.0"
 SHA256 = "4b6bdec4ab269990bf70d45a3c1e94c3760a27064513760193b26d6f0da883aa"

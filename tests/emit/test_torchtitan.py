@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mapcc.dialects.torchtitan import of_mapping, read_torchtitan
-from mapcc.dialects.torchtitan_table import TitanTable
+from mapcc.dialects.torchtitan.read import of_mapping, read_torchtitan
+from mapcc.dialects.torchtitan.table import TitanTable
 from mapcc.emit.torchtitan import emit_torchtitan
 from mapcc.errors import MappingError
 from mapcc.ir.axes import Atom, Rest

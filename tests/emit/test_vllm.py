@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 
-from mapcc.dialects.vllm_read import read_vllm
+from mapcc.dialects.vllm.read import read_vllm
 from mapcc.emit.vllm import emit_vllm
 from mapcc.text import Source
 from tests.faults import nasty

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 
 from mapcc.dialects.python_source import PythonSource
-from mapcc.dialects.vllm import VllmTable
-from mapcc.dialects.vllm_read import mappers as names_of
-from mapcc.dialects.vllm_read import read_vllm
+from mapcc.dialects.vllm.engine import VllmTable
+from mapcc.dialects.vllm.read import mappers as names_of
+from mapcc.dialects.vllm.read import read_vllm
 from mapcc.emit.vllm import emit_vllm
 from mapcc.errors import MappingError
 from mapcc.lift.lift import lift

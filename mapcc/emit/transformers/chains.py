@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import combinations, permutations
 from math import prod
 
-from mapcc.dialects.transformers_table import Operation, Value
+from mapcc.dialects.transformers.table import Operation, Value
 
 TensorShape = tuple[int, ...]
 Operations = tuple[Operation, ...]

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 
 from mapcc.diagnostics.fold import fold
 from mapcc.diagnostics.model import Diagnostic, Diagnostics
-from mapcc.dialects.transformers_table import Transform
+from mapcc.dialects.transformers.table import Transform
 from mapcc.emit.emitted import Emitted
 from mapcc.emit.entries import Level
 from mapcc.emit.pysource import quoted

@@ -11,7 +11,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from mapcc.dialects.transformers_table import Transform
+from mapcc.dialects.transformers.table import Transform
 from mapcc.emit.entries import Level, Marker, fixed_variables
 from mapcc.emit.transformers.chains import Chain
 from mapcc.emit.transformers.families import differing, without_number

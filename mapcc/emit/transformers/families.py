@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from mapcc.dialects.transformers_names import natural_key
+from mapcc.dialects.transformers.names import natural_key
 
 Groups = tuple[tuple[int, ...], ...]
 

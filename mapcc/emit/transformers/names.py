@@ -10,8 +10,8 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from mapcc.dialects.transformers_names import BadTransform, namer
-from mapcc.dialects.transformers_table import Transform
+from mapcc.dialects.transformers.names import BadTransform, namer
+from mapcc.dialects.transformers.table import Transform
 from mapcc.emit.translate import Kinds
 
 _MARKS = re.compile(r"([\ud800-\udfff])")

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from mapcc.dialects.regexes import Candidates
-from mapcc.dialects.transformers_names import namer
+from mapcc.dialects.transformers.names import namer
 from mapcc.emit.transformers.names import Renaming, Tags
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
-from mapcc.dialects.transformers import TransformersTable
-from mapcc.dialects.transformers_table import Transform
+from mapcc.dialects.transformers.engine import TransformersTable
+from mapcc.dialects.transformers.table import Transform
 from mapcc.emit.transformers.chains import (
     PERMUTE,
     Chain,

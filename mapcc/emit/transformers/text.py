@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from mapcc.diagnostics.fold import fold
-from mapcc.dialects.transformers_table import Operation, Transform, Value
+from mapcc.dialects.transformers.table import Operation, Transform, Value
 from mapcc.emit.entries import Level
 from mapcc.emit.layout import WIDTH, Call, Expr, call, laid_out
 from mapcc.emit.notes import emitted_by, home, place

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from itertools import count
 
 from mapcc.diagnostics.model import Diagnostics
-from mapcc.dialects.vllm import Kind, Rule, VllmTable, Way, table
-from mapcc.dialects.vllm_shards import Shard
+from mapcc.dialects.vllm.engine import Kind, Rule, VllmTable, Way, table
+from mapcc.dialects.vllm.shards import Shard
 from mapcc.emit.emitted import Emitted
 from mapcc.emit.entries import Level
 from mapcc.emit.sayable import Voice, sayable

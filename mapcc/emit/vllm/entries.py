@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from mapcc.dialects.regexes import literal_prefix
-from mapcc.dialects.vllm import Kind, Rule
-from mapcc.dialects.vllm_shards import LETTERS, Shard
+from mapcc.dialects.vllm.engine import Kind, Rule
+from mapcc.dialects.vllm.shards import LETTERS, Shard
 from mapcc.emit.entries import Candidate, Level, Marked, marked_rows
 from mapcc.emit.translate import FIRST_MARK, LAST_MARK, Kinds, mark, translate
 from mapcc.ir.expr import Name

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 
-from mapcc.dialects.vllm import Kind, Rule
+from mapcc.dialects.vllm.engine import Kind, Rule
 from mapcc.emit.entries import Level
 from mapcc.emit.notes import emitted_by, home, line, place, written_out
 from mapcc.emit.pysource import Keyword, Literal, Section, assigned_call, comment, imports, quoted

@@ -9,9 +9,9 @@ import re
 from collections.abc import Container, Sequence
 from dataclasses import dataclass
 
-from mapcc.dialects.transformers_patterns import BadTransform as BadTransform
-from mapcc.dialects.transformers_patterns import compiled, processed_sources, processed_target
-from mapcc.dialects.transformers_table import Transform
+from mapcc.dialects.transformers.patterns import BadTransform as BadTransform
+from mapcc.dialects.transformers.patterns import compiled, processed_sources, processed_target
+from mapcc.dialects.transformers.table import Transform
 
 RENAMINGS = frozenset(
     ("WeightRenaming", "GroupWeightRename", "PrefixChange", "Inkling2IndexOffsetWeightRename")

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 
 from mapcc.dialects.made import Made, Operand
 from mapcc.dialects.regex_sketch import NoSketch
-from mapcc.dialects.transformers_groups import Model, equations
-from mapcc.dialects.transformers_names import Namer
-from mapcc.dialects.transformers_table import Operation, Transform
+from mapcc.dialects.transformers.groups import Model, equations
+from mapcc.dialects.transformers.names import Namer
+from mapcc.dialects.transformers.table import Operation, Transform
 from mapcc.ir.axes import Atom, Dim, Product, Rest, Shape, Sum
 from mapcc.ir.notation import print_part, print_shape
 from mapcc.ir.patterns import Text

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from mapcc.dialects.transformers_axes import Axes, Stops, Unfollowed, direct_sum
-from mapcc.dialects.transformers_labels import labels
-from mapcc.dialects.transformers_state import (
+from mapcc.dialects.transformers.axes import Axes, Stops, Unfollowed, direct_sum
+from mapcc.dialects.transformers.labels import labels
+from mapcc.dialects.transformers.state import (
     Listed,
     Place,
     State,
@@ -24,8 +24,8 @@ from mapcc.dialects.transformers_state import (
     text_config,
     whole,
 )
-from mapcc.dialects.transformers_table import Operation, Value
-from mapcc.dialects.transformers_within import conv_to_linear, interleave, linear_to_conv, permute, transpose
+from mapcc.dialects.transformers.table import Operation, Value
+from mapcc.dialects.transformers.within import conv_to_linear, interleave, linear_to_conv, permute, transpose
 
 
 def run(operations: Iterable[Operation], state: State, place: Place) -> dict[str, Tensor]:

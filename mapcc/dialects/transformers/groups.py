@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from mapcc.dialects.made import Made, Operand, renamed
-from mapcc.dialects.transformers_axes import Axes, Stops, Unfollowed
-from mapcc.dialects.transformers_names import Namer
-from mapcc.dialects.transformers_ops import run
-from mapcc.dialects.transformers_state import Config, Listed, Place, Tensor
-from mapcc.dialects.transformers_table import Operation
+from mapcc.dialects.transformers.axes import Axes, Stops, Unfollowed
+from mapcc.dialects.transformers.names import Namer
+from mapcc.dialects.transformers.ops import run
+from mapcc.dialects.transformers.state import Config, Listed, Place, Tensor
+from mapcc.dialects.transformers.table import Operation
 from mapcc.ir import axes as ir
 from mapcc.ir.axes import Atom, Dim, Literal, Product, Shape, Sum
 

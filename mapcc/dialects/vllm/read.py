@@ -10,8 +10,8 @@ from re import _parser
 from mapcc.diagnostics.model import Diagnostic
 from mapcc.dialects.python_inner import assigned_anywhere
 from mapcc.dialects.python_source import Assigned, Called, Items, NotLiteral, PythonSource
-from mapcc.dialects.vllm import Kind, Rule, VllmTable, table
-from mapcc.dialects.vllm_shards import Shard
+from mapcc.dialects.vllm.engine import Kind, Rule, VllmTable, table
+from mapcc.dialects.vllm.shards import Shard
 from mapcc.errors import MappingError
 from mapcc.text import Source, Span
 

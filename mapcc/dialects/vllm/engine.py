@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 from mapcc.dialects.made import Entry, Outcome, Sketch, Trace
 from mapcc.dialects.regexes import Candidates
-from mapcc.dialects.vllm_shards import Part, Shard, gathered
+from mapcc.dialects.vllm.shards import Part, Shard, gathered
 from mapcc.tensors.spec import Manifest
 from mapcc.text import Span
 
@@ -124,7 +124,7 @@ class VllmTable:
         return known
 
     def sketches(self) -> list[Sketch]:
-        from mapcc.dialects.vllm_sketch import sketches
+        from mapcc.dialects.vllm.sketch import sketches
 
         return sketches(self.rules)
 

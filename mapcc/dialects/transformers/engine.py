@@ -14,12 +14,12 @@ from functools import cached_property
 
 from mapcc.diagnostics.model import Diagnostic
 from mapcc.dialects.made import Entry, Fault, Made, Outcome, Sketch, Trace, renamed
-from mapcc.dialects.transformers_axes import Stops, Unfollowed
-from mapcc.dialects.transformers_groups import Model, equations
-from mapcc.dialects.transformers_names import BadTransform, Namer, Naming, NamingStops, natural_key
-from mapcc.dialects.transformers_sketch import sketches
-from mapcc.dialects.transformers_table import Transform
-from mapcc.dialects.transformers_text import looseness, text_of
+from mapcc.dialects.transformers.axes import Stops, Unfollowed
+from mapcc.dialects.transformers.groups import Model, equations
+from mapcc.dialects.transformers.names import BadTransform, Namer, Naming, NamingStops, natural_key
+from mapcc.dialects.transformers.sketch import sketches
+from mapcc.dialects.transformers.table import Transform
+from mapcc.dialects.transformers.text import looseness, text_of
 from mapcc.errors import MappingError
 from mapcc.tensors.spec import Manifest
 

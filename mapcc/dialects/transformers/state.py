@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from mapcc.dialects.transformers_axes import Axes, Stops, Unfollowed
-from mapcc.dialects.transformers_table import Operation, Value
+from mapcc.dialects.transformers.axes import Axes, Stops, Unfollowed
+from mapcc.dialects.transformers.table import Operation, Value
 from mapcc.ir.axes import Dim
 
 Config = Mapping[str, object]

@@ -9,9 +9,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from mapcc.diagnostics.model import Diagnostic
 from mapcc.dialects.python_inner import assigned_anywhere
 from mapcc.dialects.python_source import Called, NotLiteral, PythonSource
-from mapcc.dialects.transformers import TransformersTable
-from mapcc.dialects.transformers_patterns import BadTransform, prefix_patterns
-from mapcc.dialects.transformers_table import Operation, Transform, Value
+from mapcc.dialects.transformers.engine import TransformersTable
+from mapcc.dialects.transformers.patterns import BadTransform, prefix_patterns
+from mapcc.dialects.transformers.table import Operation, Transform, Value
 from mapcc.errors import MappingError
 from mapcc.text import Source, Span
 

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 
 from mapcc.dialects.made import Sketch
 from mapcc.dialects.regex_sketch import NoSketch, sketch
-from mapcc.dialects.transformers_axes import Stops, Unfollowed
-from mapcc.dialects.transformers_names import Namer
-from mapcc.dialects.transformers_table import Transform
-from mapcc.dialects.transformers_tried import tried
+from mapcc.dialects.transformers.axes import Stops, Unfollowed
+from mapcc.dialects.transformers.names import Namer
+from mapcc.dialects.transformers.table import Transform
+from mapcc.dialects.transformers.tried import tried
 
 _ALONE = "no other entry acts on the same names"
 _LOOKAROUND = re.compile(r"\(\?(?:!|=|<!|<=)[^()]*\)")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from mapcc.dialects.transformers_table import Operation, Transform, Value
+from mapcc.dialects.transformers.table import Operation, Transform, Value
 
 _DOT = re.compile(r"(?<!\\)\.(?![*+?{])")
 _WORD_START = re.compile(r"[A-Za-z0-9_]")

@@ -10,7 +10,7 @@ from dataclasses import replace
 from mapcc.diagnostics.model import Diagnostic
 from mapcc.dialects.python_inner import assigned_anywhere
 from mapcc.dialects.python_source import Assigned, Items, NotLiteral, PythonSource
-from mapcc.dialects.torchtitan_table import LAYERS, Code, TitanTable
+from mapcc.dialects.torchtitan.table import LAYERS, Code, TitanTable
 from mapcc.errors import MappingError
 from mapcc.text import Source, Span
 

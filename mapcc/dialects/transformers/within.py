@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from math import prod
 
-from mapcc.dialects.transformers_axes import Stops, Unfollowed, product
-from mapcc.dialects.transformers_state import (
+from mapcc.dialects.transformers.axes import Stops, Unfollowed, product
+from mapcc.dialects.transformers.state import (
     Held,
     Listed,
     Place,
@@ -20,7 +20,7 @@ from mapcc.dialects.transformers_state import (
     subconfig,
     whole,
 )
-from mapcc.dialects.transformers_table import Operation
+from mapcc.dialects.transformers.table import Operation
 
 
 def _single(place: Place) -> str:

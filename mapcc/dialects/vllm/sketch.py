@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 
 from mapcc.dialects.made import Sketch
 from mapcc.dialects.regex_sketch import NoSketch, sketch
-from mapcc.dialects.vllm import Kind, Rule
-from mapcc.dialects.vllm_shards import LETTERS
+from mapcc.dialects.vllm.engine import Kind, Rule
+from mapcc.dialects.vllm.shards import LETTERS
 from mapcc.ir.notation import print_part
 from mapcc.ir.patterns import Text
 

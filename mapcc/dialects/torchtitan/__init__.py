@@ -1,0 +1,1 @@
+"""torchtitan's tables, and its engine."""

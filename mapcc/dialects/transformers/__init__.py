@@ -1,0 +1,1 @@
+"""transformers' tables, and its engine."""

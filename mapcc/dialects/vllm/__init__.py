@@ -1,0 +1,1 @@
+"""vLLM's tables, and its engine."""
