@@ -77,7 +77,7 @@ def lift(table: Table, source: Manifest, target: Manifest | None = None, name: s
             bound = bind(mapping, Path(f"{name or table.dialect}.mapcc"), source, None, {}, found)
             # Shapes that do not fit end the framework's loader, too: they are told apart from the names.
             errors = [diagnostic for diagnostic in found if diagnostic.exit_code]
-            unfit = [diagnostic for diagnostic in errors if diagnostic.code.startswith("MC3")]
+            unfit = [diagnostic for diagnostic in errors if int(diagnostic.code[2:]) // 100 == 3]
             wrong = [d.message for d in errors if d not in unfit] or _different(bound, outcome, bool(unfit))
             if not wrong:
                 origins = tuple(entries for _, entries in written)

@@ -237,8 +237,8 @@ AROUND = (
 def exemplar(pattern: str, digits: str = "0") -> str:
     r"""Text that a pattern matches, as far as it is simple.
 
-    >>> exemplar(r"^a\.(b|c)\.(?!x\.)(\d+)\.*.w")
-    'a.b.0.0.w'
+    >>> exemplar(r"^a\.(b|c)\.(?!x\.)(\d+)\.w")
+    'a.b.0.w'
     """
     pattern = re.sub(r"\(\?(?:!|=|<!|<=)[^()]*\)|\(\?:\)", "", pattern.removeprefix("^"))
     pattern = re.sub(r"\(\?:\)|[$^]", "", pattern).replace("(?:", "(")

@@ -69,3 +69,17 @@ def sources_of(table: dict, engine: Callable[[str], tuple], native: Shapes) -> t
         else:
             unreached.append(target)
     return sources, unreached
+
+
+def exemplars(pattern: str) -> Iterator[str]:
+    """Names that a pattern of these tables matches: two indices, a weight and a bias."""
+    plain = _OPTIONAL.sub(r"\1", pattern.removeprefix("^").removesuffix("$"))
+    groups = _GROUP.findall(plain)
+    texts = [re.sub(r"\\(.)", r"\1", t.replace(".*", "m.")) for t in _GROUP.split(plain)[::2]]
+    for picked in itertools.product(*(_several(group) for group in groups)):
+        yield "".join(t + g for t, g in zip(texts, [*picked, ""], strict=True))
+
+
+def _several(group: str) -> list[str]:
+    options = ("0", "1", "weight", "bias", "x.weight", *group.replace(".*", "m.").split("|"))
+    return [option for option in dict.fromkeys(options) if re.fullmatch(group, option)][:3]
