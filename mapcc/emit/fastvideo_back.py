@@ -7,7 +7,7 @@ index runs through them, those of a model with more layers.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from mapcc.dialects.made import Made, Operand, renamed
@@ -117,33 +117,30 @@ def adapters(rows: Sequence[Row], table: Mapping[str, Replacement]) -> Adapters:
             fused.append(module)
         elif ending is not None:
             pairs[module] = ending
+    last = mapper(table)
+
+    def arrives(module: str, ending: str, first: Callable[[str], Mapped]) -> bool:
+        ends = (".lora_A", ".lora_B", "")
+        return all(last(first(module + end).name) == Mapped(ending + end) for end in ends)
+
     names = Names(pairs)
     mades = [renamed(module, ending, ()) for module, ending in pairs.items()]
     for literal in (False, True):
         found: dict[str, str] = {}
         for draft in _exact(mades, names, literal, tails=False):
             pattern, (template,) = _translated(draft.left[0].template, [draft.right[0].template])
-            last = re.compile(pattern).groups + 1
-            found[f"{pattern[:-1]}{_ADAPTER}$"] = f"{template}\\g<{last}>"
-        if all(_goes(module, ending, found, table) for module, ending in pairs.items()):
-            kept = {p: t for p, t in found.items() if _is_needed(p, pairs, table)}
+            group = re.compile(pattern).groups + 1
+            found[f"{pattern[:-1]}{_ADAPTER}$"] = f"{template}\\g<{group}>"
+        first = mapper(found)
+        if all(arrives(module, ending, first) for module, ending in pairs.items()):
+            astray = [module for module, ending in pairs.items() if not arrives(module, ending, Mapped)]
+            kept = {p: t for p, t in found.items() if any(map(re.compile(p).match, astray))}
             return Adapters(kept, tuple(fused))
     return Adapters({}, (*fused, *pairs))
 
 
 def _module(name: str) -> str | None:
     return name.removesuffix(".weight") if name.endswith(".weight") else None
-
-
-def _goes(module: str, ending: str, found: Mapping[str, str], table: Mapping[str, Replacement]) -> bool:
-    first, second = mapper(found), mapper(table)
-    return all(second(first(module + end).name) == Mapped(ending + end) for end in (".lora_A", ".lora_B", ""))
-
-
-def _is_needed(pattern: str, pairs: Mapping[str, str], table: Mapping[str, Replacement]) -> bool:
-    """Whether a module that the pattern matches would not arrive without it."""
-    compiled = re.compile(pattern)
-    return any(not _goes(m, e, {}, table) for m, e in pairs.items() if compiled.match(m))
 
 
 # --- drafts as regular expressions
