@@ -99,7 +99,7 @@ class _Linter:
                 one = found.setdefault(id(equation.statement), _Found(equation.span, equation.allow))
                 one.texts.update(dict.fromkeys(ambiguity.text for ambiguity in by_layout[key]))
                 one.names.update(dict.fromkeys(_concerned(instance)))
-        yield from self._reported("MC812", found.values(), "compare the values with `mapcc verify`")
+        yield from self._reported("MC812", found.values(), "compare it with the reference once")
 
     # --- MC813
 
