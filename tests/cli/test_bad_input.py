@@ -345,7 +345,7 @@ def test_a_prefix_that_is_no_file_name(bad: Any, prefix: str) -> None:
     assert bad(*convert, "--prefix", prefix)[0] == ["MC007"]
 
 
-@pytest.mark.parametrize("format", ["vllm", "", ESC])
+@pytest.mark.parametrize("format", ["cobol", "", ESC])
 def test_an_unknown_dialect(bad: Any, format: str) -> None:
     codes, _, printed = bad("emit-config", "m.mapcc", *KEYS, "--format", format)
     assert codes == ["MC007"]

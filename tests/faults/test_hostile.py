@@ -19,6 +19,7 @@ LIMIT = 1 << 20  # a mapping's size
 # What a mapping costs: each in a process that is forked for it. A crash is a signal, not an exception.
 ANSWERS = """
 import json, os, resource, sys, time
+import mapcc
 from mapcc import api
 from mapcc.ir import rules
 from mapcc.tensors.spec import Manifest, TensorSpec
@@ -29,7 +30,7 @@ keys = Manifest({n: TensorSpec(n, DTYPES["F32"], (4, 4)) for n in names}, (), "k
 api.check(api.parse("a -> a"), keys)  # what is loaded once is no cost of a mapping
 try:
     api.parse("a: b", "m.yaml")
-except api.MappingError:
+except mapcc.MappingError:
     pass
 
 def tried(path):
@@ -45,7 +46,7 @@ for line in sys.stdin:
         began = time.process_time()
         try:
             answer = tried(json.loads(line))
-        except api.MappingError as error:
+        except mapcc.MappingError as error:
             answer = "refused" if error.diagnostics else "silent"
         except BaseException as error:
             answer = repr(error)[:200]

@@ -42,11 +42,12 @@ PATTERNS = [
 # Each mapping in a process that is forked for it, so that Python starts once; then how it went.
 ANSWERS = """
 import json, os, resource, sys, time
+import mapcc
 from mapcc import api
 def told(text, keys):
     try:
         return api.check(api.parse(text), api.open_keyset(keys)).diagnostics
-    except api.MappingError as error:
+    except mapcc.MappingError as error:
         return error.diagnostics
 
 resource.setrlimit(resource.RLIMIT_AS, (int(sys.argv[1]),) * 2)
