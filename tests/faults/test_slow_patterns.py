@@ -46,7 +46,7 @@ import mapcc
 from mapcc import api
 def told(text, keys):
     try:
-        return api.check(api.parse(text), api.open_keyset(keys)).diagnostics
+        return api.check(api.parse(text), keys).diagnostics
     except mapcc.MappingError as error:
         return error.diagnostics
 
