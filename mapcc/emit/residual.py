@@ -229,6 +229,8 @@ def _filtered(
         match each:
             case rules.Let() | rules.Separator() | rules.OutputDtype():
                 yield each
+            case rules.About():
+                pass  # said of the whole mapping
             case rules.External():
                 pass  # a claim on the model's keys, against which neither half is held
             case rules.Block() | rules.Default():

@@ -13,7 +13,8 @@ from mapcc.ir.patterns import Deep, Group, Index, NameAxis, Part, Pattern, Regex
 _PLAIN = re.compile(r"(?:[A-Za-z0-9_.\/]|-(?!>))+")
 KEYWORDS = frozenset(
     (
-        *("mapping", "let", "separator", "use", "keep", "drop", "external", "create", "default", "dtype"),
+        *("mapping", "about", "let", "separator", "dtype", "use", "default"),
+        *("keep", "drop", "external", "create"),
         *("source", "target", "under", "because", "optional", "where", "allow"),
         *("in", "not", "exists", "count"),
     )

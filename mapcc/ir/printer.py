@@ -240,9 +240,11 @@ def _keep_dtype(keep: rules.KeepDtype, indent: str) -> list[str]:
 
 
 def _simple(
-    statement: rules.Let | rules.Use | rules.Keep | rules.Create | rules.Separator,
+    statement: rules.About | rules.Let | rules.Use | rules.Keep | rules.Create | rules.Separator,
 ) -> str:
     match statement:
+        case rules.About(topic, text):
+            return f"about {topic} {quote(text)}"
         case rules.Let(name, value):
             return f"let {name} = {print_expr(value)}"
         case rules.Separator(side, text):

@@ -148,6 +148,16 @@ Term = Tensor | Bundle | Dropped | Created
 
 
 @dataclass(frozen=True, slots=True)
+class About:
+    """``about target "diffusers 0.42.1, FluxTransformer2DModel"``: for the reader, and the library."""
+
+    topic: str
+    text: str
+    span: Span | None = _span()
+    trivia: Trivia = _trivia()
+
+
+@dataclass(frozen=True, slots=True)
 class Let:
     name: str
     value: Expr
@@ -268,7 +278,9 @@ class Separator:
     trivia: Trivia = _trivia()
 
 
-Statement = Let | Rule | Block | Use | Keep | Drop | External | Create | Default | OutputDtype | Separator
+Statement = (
+    About | Let | Rule | Block | Use | Keep | Drop | External | Create | Default | OutputDtype | Separator
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,3 +293,7 @@ class Mapping:
     source: Source | None = field(default=None, compare=False, repr=False, kw_only=True)
     trivia: Trivia = _trivia()
     tail: tuple[str, ...] = field(default=(), compare=False, repr=False, kw_only=True)
+
+    def about(self, topic: str) -> tuple[str, ...]:
+        """What its ``about TOPIC`` statements say, in their order."""
+        return tuple(each.text for each in self.body if isinstance(each, About) and each.topic == topic)

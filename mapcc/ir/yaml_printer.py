@@ -31,6 +31,7 @@ def print_yaml(mapping: rules.Mapping) -> str:
     if mapping.title is not None:
         lines.append(f"title: {_text(mapping.title)}")
     head, others = _settings_first(mapping.body)
+    lines += _abouts([s for s in head if isinstance(s, rules.About)])
     lines += _lets([s for s in head if isinstance(s, rules.Let)])
     lines += _separators([s for s in head if isinstance(s, rules.Separator)])
     for statement in head:
@@ -52,6 +53,8 @@ def _settings_first(
     seen: set[str] = set()
     for statement in body:
         match statement:
+            case rules.About(topic):
+                key = f"about {topic}"
             case rules.Let(name):
                 key = f"let {name}"
             case rules.Separator(side):
@@ -85,6 +88,14 @@ def _line(line: str, comment: str) -> str:
 def _visible(comment: str) -> str:
     """YAML knows more line breaks than a text does, and refuses control characters."""
     return "".join(char if char.isprintable() or char == "\t" else " " for char in comment).rstrip()
+
+
+def _abouts(abouts: Sequence[rules.About]) -> list[str]:
+    lines = ["about:"] if abouts else []
+    for about in abouts:
+        lines += _comments([c for c in about.trivia.before if c], "  ")
+        lines.append(_line(f"  {about.topic}: {_text(about.text)}", about.trivia.after))
+    return lines
 
 
 def _lets(lets: Sequence[rules.Let]) -> list[str]:
@@ -155,6 +166,8 @@ def _statement(statement: rules.Statement, indent: str) -> list[str]:
             return [_line(f"{indent}- default:", after), *inner, *tail]
         case rules.OutputDtype():
             return _dtype(statement, indent + INDENT, f"{indent}- dtype:")
+        case rules.About(topic, text):
+            return [_line(f"{indent}- about: {{{topic}: {_text(text)}}}", after)]
         case rules.Let(name, value):
             return [_line(f"{indent}- let: {{{name}: {_expr(value)}}}", after)]
         case rules.Separator(side, text):

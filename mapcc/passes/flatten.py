@@ -118,13 +118,13 @@ class _Flattener:
                 self._create(statement, context)
             case rules.OutputDtype():
                 self._dtype(statement, context)
-            case rules.Let() | rules.Separator():
+            case rules.About() | rules.Let() | rules.Separator():
                 pass
 
     def _block(self, body: Sequence[rules.Statement], context: _Context) -> None:
         for statement in body:
-            if isinstance(statement, rules.Let | rules.Separator | rules.OutputDtype):
-                message = "'let', 'separator' and 'dtype' stand at the top of a file, not in a block"
+            if isinstance(statement, rules.About | rules.Let | rules.Separator | rules.OutputDtype):
+                message = "'about', 'let', 'separator' and 'dtype' stand at the top of a file, not in a block"
                 self._fault("MC101", message, statement.span)
         self.body(body, context)
 

@@ -78,6 +78,8 @@ class Reverser:
                 ]
             case rules.Default(body):
                 return [replace(statement, body=self.body(body))]
+            case rules.About(topic, _):
+                return [replace(statement, topic=_OTHER.get(topic, topic))]
             case rules.Let(_, value):
                 return [replace(statement, value=self._expr(value))]
             case rules.Separator(side, _):

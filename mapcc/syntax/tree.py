@@ -67,6 +67,10 @@ class Builder:
         build: Callable[[Node], rules.Statement] = getattr(self, f"_{node.data}")
         return build(node)
 
+    def _about(self, node: Node) -> rules.About:
+        text = self.string(_token(node, "STRING"))
+        return rules.About(str(_token(node, "IDENT")), text, span=self.span(node))
+
     def _let(self, node: Node) -> rules.Let:
         name = _token(node, "IDENT")
         if name in KEYWORDS:

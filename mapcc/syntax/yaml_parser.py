@@ -21,7 +21,8 @@ from mapcc.text import Source, Span
 
 T = TypeVar("T")
 
-_TOP = ("mapping", "title", "let", "separator", "dtype", "rules")
+_SETTINGS = ("about", "let", "separator", "dtype")
+_TOP = ("mapping", "title", *_SETTINGS, "rules")
 _MODIFIERS = ("optional", "where", "allow")
 _WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _MAPPING_NAME = re.compile(r"(?:[A-Za-z0-9_./]|-(?!>))+")
@@ -73,20 +74,38 @@ class _Reader:
         if title is not None and name is None:
             self.fault("a title stands beside 'mapping'", root.keys["title"])
         body: list[rules.Statement] = []
-        for key in ("let", "separator", "dtype"):
+        for key in _SETTINGS:
             if key in root.entries:
                 body += self._setting(key, root.keys[key], root.entries[key])
         return rules.Mapping(name, title, (*body, *self._body(root)), source=self.source)
 
     def _setting(self, kind: str, key: Span, node: nodes.Node) -> list[rules.Statement]:
-        """``let``, ``separator`` or ``dtype``: at the top of a file, or as an item of ``rules``."""
+        """One of ``_SETTINGS``: at the top of a file, or as an item of ``rules``."""
         match kind:
+            case "about":
+                return self._abouts(node)
             case "let":
                 return self._lets(node)
             case "separator":
                 return self._separators(node)
             case _:
                 return [self._dtype(key, node)]
+
+    def _abouts(self, node: nodes.Node) -> list[rules.Statement]:
+        """A text for each topic, or several in a list."""
+        if not isinstance(node, nodes.Map):
+            self.fault("'about' is a map of topics to texts", node.span)
+            return []
+        return [
+            rules.About(self._topic(topic, at), self._string(text), span=at.to(text.span))
+            for (topic, value), at in zip(node.entries.items(), node.keys.values(), strict=True)
+            for text in (value.items if isinstance(value, nodes.Sequence) else (value,))
+        ]
+
+    def _topic(self, topic: str, at: Span) -> str:
+        if not _WORD.fullmatch(topic):
+            self.fault(f"{topic!r} is no topic: letters, digits and '_'", at)
+        return topic
 
     def _lets(self, node: nodes.Node) -> list[rules.Statement]:
         if not isinstance(node, nodes.Map):
@@ -124,7 +143,7 @@ class _Reader:
             self.fault("a rule is a map such as 'rename: {from: ..., to: ...}'", item.span)
             return []
         kind, node = next(iter(item.entries.items()))
-        if kind in ("let", "separator", "dtype"):
+        if kind in _SETTINGS:
             self._known(item, (kind,))
             return self._setting(kind, item.keys[kind], node)
         statement = self._statement(item, kind)

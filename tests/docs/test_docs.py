@@ -51,7 +51,7 @@ _KEYS = re.compile(r"<!-- (source|target) (\{.*\}) -->")
 _ROWS = re.compile(r"<!-- each row: (?:one rule|the same moves; source (\{.*\})) -->")
 _CELL = re.compile(r"(?<!\\)\|")
 _ERROR = re.compile(r"^(?:error\[|::error |different: )", re.MULTILINE)
-_TOP_KEYS = ("mapping", "title", "let", "separator", "dtype", "rules")
+_TOP_KEYS = ("mapping", "title", "about", "let", "separator", "dtype", "rules")
 
 
 @dataclass(slots=True)

@@ -348,7 +348,8 @@ output_dtypes = st.builds(
 separators = st.builds(
     rules.Separator, st.sampled_from(["source", "target"]), st.characters(exclude_categories=["Cs"])
 )
-settings_ = st.one_of(lets, output_dtypes, separators)
+abouts = st.builds(rules.About, words, any_text)
+settings_ = st.one_of(abouts, lets, output_dtypes, separators)
 _KINDS = [simple_statements] * 8 + [settings_]
 
 

@@ -24,6 +24,8 @@ def settings_first(mapping: rules.Mapping) -> rules.Mapping:
     rest: list[rules.Statement] = []
     for statement in mapping.body:
         match statement:
+            case rules.About(topic):
+                key = ("0", topic)
             case rules.Let(name):
                 key = ("1", name)
             case rules.Separator(side):

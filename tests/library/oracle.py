@@ -1,4 +1,4 @@
-"""What an oracle of the library is: a tiny model of a published kind, and what the peer's own code makes of it."""
+"""What an oracle is: a tiny model of a published kind, and what the peer's own code makes of it."""
 
 from __future__ import annotations
 

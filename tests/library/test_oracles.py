@@ -45,7 +45,8 @@ def saved(tensors: Any, folder: Path, config: Any = None) -> Path:
 
     folder.mkdir()
     # Copies: a peer's result may share memory, or be a slice.
-    save_file({name: t.detach().clone().contiguous() for name, t in tensors.items()}, folder / "model.safetensors")
+    copies = {name: t.detach().clone().contiguous() for name, t in tensors.items()}
+    save_file(copies, folder / "model.safetensors")
     if config is not None:
         (folder / "config.json").write_text(json.dumps(dict(config)), "utf-8")
     return folder
