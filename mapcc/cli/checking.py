@@ -6,7 +6,7 @@ import json
 import sys
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
@@ -30,6 +30,9 @@ from mapcc.cli.options import (
 )
 from mapcc.cli.output import fail, report, say, say_name, write
 from mapcc.diagnostics.model import Diagnostic
+
+if TYPE_CHECKING:
+    from mapcc.tensors.spec import Manifest
 
 
 @app.command(epilog="Example: mapcc check wan.mapcc --source wan.safetensors --target keys.json")
@@ -123,25 +126,47 @@ def show(
 
 @app.command(epilog="Example: mapcc keys model.safetensors > model.keys.json")
 def keys(
-    source: Annotated[str, typer.Argument(metavar="SRC", help=KEYS_HELP)],
+    sources: Annotated[list[str], typer.Argument(metavar="SRC", help=KEYS_HELP)],
     out: Annotated[
         Path | None, typer.Option("--out", "-o", metavar="FILE", help="Not to the screen.")
     ] = None,
     select: Select = None,
+    compact: Annotated[
+        bool,
+        typer.Option("--compact", help="Fold layers and experts; several sizes as SIZE=SRC in one file."),
+    ] = False,
 ) -> None:
     """Write the names, types and shapes of a checkpoint or model; only headers are read."""
-    from mapcc import api
-    from mapcc.diagnostics.fold import fold
+    from mapcc.tensors.compacting import compact_text
     from mapcc.tensors.dump import dump_keys
 
-    manifest = api.keys(source, select=select)
-    if manifest.skipped:
-        say(f"not tensors, left out: {say_name(', '.join(fold(manifest.skipped, 8)))}", sys.stderr)
-    text = dump_keys(manifest)
+    if compact:
+        text = compact_text(dict(_sized(source, select) for source in sources))
+    elif len(sources) > 1:
+        message, help = "several key sets go into one file with --compact", "mapcc keys a=A b=B --compact"
+        fail([Diagnostic("MC007", message, help=help)])
+    else:
+        text = dump_keys(_opened(sources[0], select))
     if out is None:
         write(text)
     else:
         write_file(out, text)
+
+
+def _sized(source: str, select: str | None) -> tuple[str, Manifest]:
+    """``SIZE=SRC``, or a source alone: then its size is called by its file."""
+    size, equals, path = source.partition("=")
+    return (size, _opened(path, select)) if equals else (Path(source).stem, _opened(source, select))
+
+
+def _opened(source: str, select: str | None) -> Manifest:
+    from mapcc import api
+    from mapcc.diagnostics.fold import fold
+
+    manifest = api.keys(source, select=select)
+    if manifest.skipped:
+        say(f"not tensors, left out: {say_name(', '.join(fold(manifest.skipped, 8)))}", sys.stderr)
+    return manifest
 
 
 @app.command(epilog="Example: mapcc fmt wan.mapcc --to yaml")

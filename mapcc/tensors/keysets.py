@@ -8,15 +8,16 @@ from pathlib import Path
 from mapcc.diagnostics.fold import fold
 from mapcc.diagnostics.model import Diagnostic
 from mapcc.errors import MappingError
+from mapcc.tensors.compact import is_compact, read_compact
 from mapcc.tensors.disk import listing, reading
-from mapcc.tensors.documents import ConfigFile, read_document
+from mapcc.tensors.documents import ConfigFile, Document, read_document
 from mapcc.tensors.factory import PREFIX, read_factory
 from mapcc.tensors.folder import folder_files
 from mapcc.tensors.foreign import PICKLED, foreign, foreign_kind, sniff
 from mapcc.tensors.index import INDEXES, SUFFIX, open_index
 from mapcc.tensors.keysfile import read_keys
 from mapcc.tensors.shards import Shards, leads_outside, read_shards
-from mapcc.tensors.spec import Manifest
+from mapcc.tensors.spec import Manifest, TensorSpec
 from mapcc.tensors.strict_json import collector_off
 from mapcc.tensors.weights import is_archive, not_selectable
 
@@ -47,6 +48,7 @@ def open_keyset(
             of the checkpoint's folder.
         select: for archives of torch, the dictionary that is meant, as a dotted path
             (``state_dict``, ``model.ema``); ``.`` for the tensors at the top.
+            For a compact keys file, the size.
 
     Raises:
         MappingError: with all that is wrong. MC001: not there, or not to be read. MC002:
@@ -62,11 +64,19 @@ def open_keyset(
         if select is not None:
             raise MappingError([not_selectable(src, select)])
         return Manifest(read_factory(src), (), src, given, {})
-    path = Path(src)
+    path, select = _with_size(Path(src), select)
     with collector_off():
         if (entries := listing(path)) is not None:
             return _open_folder(path, entries, given, links_anywhere, select)
         return _open_file(path, given, links_anywhere, select)
+
+
+def _with_size(path: Path, select: str | None) -> tuple[Path, str | None]:
+    """``keys.json#14b`` is ``keys.json`` with ``select`` 14b, if no file has that name."""
+    name, hash, size = path.name.rpartition("#")
+    if select is None and hash and name.endswith(".json") and not path.exists():
+        return path.with_name(name), size
+    return path, select
 
 
 def _open_file(path: Path, config: ConfigFile | None, anywhere: bool, select: str | None) -> Manifest:
@@ -78,15 +88,23 @@ def _open_file(path: Path, config: ConfigFile | None, anywhere: bool, select: st
     if path.name.endswith(".index.json"):
         return _open_index(path, config, anywhere, select)
     if path.suffix == ".json" and not is_archive(start):
-        if select is not None:
-            raise MappingError([not_selectable(path, select)])
+        tensors = _listed(read_document(path), select)
         places = (path.with_suffix(".config.json"), path.parent / _CONFIG)
-        return Manifest(read_keys(read_document(path)), (), str(path), _config(config, anywhere, *places), {})
+        return Manifest(tensors, (), str(path), _config(config, anywhere, *places), {})
     # By content, whatever the ending: the blobs of the Hub's cache have none.
     if is_archive(start) or start[8:9] == b"{" or path.suffix in (SUFFIX, *PICKLED):
         shards = read_shards([path], select)
         return _manifest(path, (path,), shards, _config(config, anywhere, path.parent / _CONFIG))
     raise MappingError([Diagnostic("MC006", f"`{path}` is of no kind that mapcc knows", notes=(_READS,))])
+
+
+def _listed(document: Document, select: str | None) -> dict[str, TensorSpec]:
+    """The tensors of a keys file, or of one size in a compact one."""
+    if is_compact(document):
+        return read_compact(document, select)
+    if select is not None:
+        raise MappingError([not_selectable(document.path, select)])
+    return read_keys(document)
 
 
 def _open_index(path: Path, config: ConfigFile | None, anywhere: bool, select: str | None) -> Manifest:
