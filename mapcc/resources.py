@@ -29,8 +29,8 @@ def mappings() -> Path:
 def library_mapping(name: str) -> Path | None:
     """The file of a shipped mapping by its short name, ``family/case``; None if there is none.
 
-    >>> library_mapping("bert/e2e_minilm_to_torch").name
-    'e2e_minilm_to_torch.mapcc'
+    >>> library_mapping("bert/minilm_to_torch").name
+    'minilm_to_torch.mapcc'
     """
     family, slash, case = name.partition("/")
     if not (slash and family.isidentifier() and case.isidentifier()):

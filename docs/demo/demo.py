@@ -31,12 +31,12 @@ DIGEST = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 # All below ROOT, where every command runs, so that each line shown can be typed as it stands.
 SOURCE = ".cache/minilm/model.safetensors"
 TARGET = "py:docs/demo/model.py:TorchMiniLM"
-MAPPING = "mappings/bert/e2e_minilm_to_torch.mapcc"
+MAPPING = "mappings/bert/minilm_to_torch.mapcc"
 OUT = "converted_weights/minilm"
 
 # HunyuanVideo with the names of Diffusers, for FastVideo's loader; only key sets are needed.
 VIDEO_MAPPING = "mappings/hunyuan_video/diffusers_to_fastvideo.mapcc"
-VIDEO_KEYS = "mappings/hunyuan_video/keys/hunyuan_to_diffusers.target.json"
+VIDEO_KEYS = "mappings/hunyuan_video/keys/diffusers.json#t2v_distilled"
 
 TOLERANCE = 1e-5
 

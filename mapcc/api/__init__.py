@@ -18,6 +18,7 @@ from mapcc.api.checking import (
 from mapcc.api.comparing import check_parts, diff
 from mapcc.api.converting import carry_out, convert, load, load_plan, make_plan, save_plan, verify_output
 from mapcc.api.emitting import emit_config, emit_script, invert, split_config
+from mapcc.api.library import check_models, identify, library
 from mapcc.api.tables import Imported, check_table, import_table
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "bound_mapping",
     "carry_out",
     "check",
+    "check_models",
     "check_parts",
     "check_table",
     "convert",
@@ -33,9 +35,11 @@ __all__ = [
     "emit_config",
     "emit_script",
     "format_mapping",
+    "identify",
     "import_table",
     "invert",
     "keys",
+    "library",
     "linted",
     "load",
     "load_mapping",

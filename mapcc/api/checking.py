@@ -78,7 +78,7 @@ def parse(text: str, name: str = "mapping.mapcc") -> rules.Mapping:
 
 
 def load_mapping(path: str | Path) -> rules.Mapping:
-    """A mapping from its file, or a shipped one by its name (``bert/e2e_minilm_to_torch``).
+    """A mapping from its file, or a shipped one by its name (``bert/minilm_to_torch``).
 
     Raises:
         MappingError: it cannot be read, or has errors.

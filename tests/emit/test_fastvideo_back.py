@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import torch
 from mapcc.api import bound_mapping, check, emit_config
 from mapcc.emit.pysource import read_dict
 from mapcc.tensors.dtypes import DTYPES
+from mapcc.tensors.keysets import open_keyset
 from mapcc.tensors.spec import Manifest, TensorSpec
 
 pytestmark = [pytest.mark.oracle, pytest.mark.network]
@@ -22,11 +22,10 @@ SCALE = 64
 
 def hunyuan(root: Path) -> dict[str, tuple[int, ...]]:
     """HunyuanVideo in Diffusers' names: three and four unequal tensors are one in FastVideo."""
-    path = root / "mappings" / "hunyuan_video" / "keys" / "hunyuan_to_diffusers.target.json"
-    entries = json.loads(path.read_text("utf-8"))
+    path = root / "mappings" / "hunyuan_video" / "keys" / "diffusers.json"
     return {
-        name: tuple(n // SCALE if n % SCALE == 0 else n for n in entry["shape"])
-        for name, entry in entries.get("keys", entries).items()
+        name: tuple(n // SCALE if n % SCALE == 0 else n for n in spec.shape)
+        for name, spec in open_keyset(path, select="t2v_distilled").tensors.items()
     }
 
 

@@ -17,6 +17,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from mapcc.api import check, convert, emit_config
+from mapcc.tensors.keysets import open_keyset
 
 CONFIGS = "fastvideo/configs/models/dits"
 
@@ -49,15 +50,13 @@ def own_table(fastvideo: Path) -> Callable[[str], dict]:
 
 
 def keys(root: Path, path: str) -> dict[str, tuple[int, ...]]:
-    entries = json.loads((root / "mappings" / path).read_text("utf-8"))
-    entries = entries.get("keys", entries)
-    return {name: tuple(e["shape"] if isinstance(e, dict) else e) for name, e in entries.items()}
+    return {name: spec.shape for name, spec in open_keyset(root / "mappings" / path).tensors.items()}
 
 
 def hunyuan(root: Path) -> tuple[dict, dict]:
     """With guidance embeds on both sides: the wheel's default is without."""
-    source = keys(root, "hunyuan_video/keys/hunyuan_to_diffusers.target.json")
-    target = keys(root, "hunyuan_video/keys/hunyuanvideo.fastvideo.json")
+    source = keys(root, "hunyuan_video/keys/diffusers.json#t2v_distilled")
+    target = keys(root, "hunyuan_video/keys/fastvideo.json")
     guidance = {
         name.replace("time_in.", "guidance_in."): shape
         for name, shape in target.items()
@@ -67,24 +66,17 @@ def hunyuan(root: Path) -> tuple[dict, dict]:
 
 
 def hunyuan_without_guidance(root: Path) -> tuple[dict, dict]:
-    source, target = hunyuan(root)
-    return (
-        {name: shape for name, shape in source.items() if "guidance" not in name},
-        {name: shape for name, shape in target.items() if "guidance" not in name},
+    return keys(root, "hunyuan_video/keys/diffusers.json#t2v"), keys(
+        root, "hunyuan_video/keys/fastvideo.json"
     )
 
 
 def wan_t2v(root: Path) -> tuple[dict, dict]:
-    source, _ = wan_i2v(root)
-    target = keys(root, "wan/keys/wanvideo.fastvideo.json")
-    image = ("image_embedder", "add_k_proj", "add_v_proj", "norm_added_k")
-    source = {name: shape for name, shape in source.items() if not any(word in name for word in image)}
-    # I2V reads 36 channels, T2V 16.
-    return source | {"patch_embedding.weight": target["patch_embedding.proj.weight"]}, target
+    return keys(root, "wan/keys/diffusers.json#t2v_14b"), keys(root, "wan/keys/fastvideo.json#t2v_14b")
 
 
 def wan_i2v(root: Path) -> tuple[dict, None]:
-    return keys(root, "wan/keys/wan21_i2v_to_diffusers.target.json"), None
+    return keys(root, "wan/keys/diffusers.json#i2v_14b"), None
 
 
 CASES = {

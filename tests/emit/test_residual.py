@@ -14,24 +14,15 @@ from mapcc.api import check, convert, diff, keys, split_config
 from mapcc.dialects.regexes import load, mapper
 from mapcc.emit.pysource import read_dict
 from mapcc.errors import MappingError
+from mapcc.library.catalog import catalog
 
-CASES = sorted(
-    path.relative_to(Path(__file__).parents[2] / "mappings").with_suffix("").as_posix()
-    for path in (Path(__file__).parents[2] / "mappings").glob("*/*.mapcc")
-)
-# The key set has another name, or is shared: those are bound elsewhere.
-OTHER = {"hunyuan_video/diffusers_to_fastvideo", "wan/diffusers_to_fastvideo", "moe/deepseek_v3_to_original"}
+CASES = {entry.name: entry.pairs[0] for entry in catalog() if entry.family != "moe"}  # those take long
 
 
-def source_of(root: Path, case: str) -> Path:
-    family, _, name = case.partition("/")
-    return root / "mappings" / family / "keys" / f"{name}.source.json"
-
-
-@pytest.mark.parametrize("case", [case for case in CASES if case not in OTHER])
-def test_the_library(root: Path, tmp_path: Path, case: str) -> None:
+@pytest.mark.parametrize("case", CASES)
+def test_the_library(tmp_path: Path, case: str) -> None:
     """The two halves are bound anew from their texts, and are the whole."""
-    source = keys(source_of(root, case))
+    source = keys(CASES[case].source)
     split = split_config(case, source)
     assert split.config
     if not split.conversion:

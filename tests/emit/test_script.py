@@ -26,12 +26,12 @@ from mapcc.errors import MappingError
 from mapcc.ir.printer import print_mapping
 from mapcc.tensors.dtypes import DTYPES
 from mapcc.tensors.safetensors import header_bytes
+from tests.corpus.conftest import PAIRS, SETTINGS
 from tests.language.scenarios import FREE, Scenario, scenarios
 
 ROOT = Path(__file__).resolve().parents[2]
 CORPUS = sorted((ROOT / "tests/corpus/data").glob("*.tar.xz"))
 GOLDEN = Path(__file__).parent / "golden_llama.py.txt"
-SETTINGS = {"llama3_meta_to_hf": {"head_dim": 8}, "pythia_hf_to_litgpt": {"heads": 5}}
 IMPORTS = {"collections", "itertools", "json", "math", "numpy", "os", "pathlib", "shutil", "sys", "typing"}
 IMPORTS |= {"collections.abc"}
 
@@ -119,7 +119,7 @@ def test_the_corpus(archive: Path, tmp_path: Path) -> None:
             content = tar.extractfile(member)
             assert content is not None
             (tmp_path / Path(member.name).name).write_bytes(content.read())
-    (mapping,) = ROOT.glob(f"mappings/*/{name}.mapcc")
+    mapping = ROOT / "mappings" / f"{PAIRS[name]}.mapcc"
     options: dict[str, Any] = {"settings": SETTINGS.get(name, {}), "max_shard_size": 100_000}
     target = tmp_path / "target.safetensors"
     agrees(mapping, tmp_path / "source.safetensors", tmp_path, target, **options)
@@ -440,9 +440,7 @@ def test_a_number_that_does_not_fit_leaves_nothing(tmp_path: Path) -> None:
 
 def test_keys_alone_are_no_source() -> None:
     with pytest.raises(MappingError, match="MC006"):
-        mapcc.emit_script(
-            mapcc.parse("keep **"), mapcc.keys(ROOT / "mappings/llama/keys/llama3_meta_to_hf.source.json")
-        )
+        mapcc.emit_script(mapcc.parse("keep **"), mapcc.keys(ROOT / "mappings/llama/keys/meta.json"))
 
 
 def test_an_archive_is_refused(tmp_path: Path) -> None:

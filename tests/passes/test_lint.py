@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import pytest
 
-from mapcc import resources
 from mapcc.api import check, parse
 from mapcc.diagnostics.model import Diagnostic
 from mapcc.ir.bound import BoundMapping
+from mapcc.library.catalog import Entry, catalog
 from mapcc.passes.lint import lint
 from mapcc.tensors.dtypes import DTYPES
 from mapcc.tensors.spec import Manifest, TensorSpec
@@ -249,18 +248,13 @@ def test_it_may_have_its_use_with_other_key_sets() -> None:
 
 # --- what is shipped
 
-PAIRS = [
-    path
-    for path in sorted(resources.mappings().rglob("*.mapcc"))
-    if (path.parent / "keys" / f"{path.stem}.source.json").exists()
-]
+SHIPPED = [entry for entry in catalog() if entry.family != "moe"]  # 90,000 tensors take long
 
 
-@pytest.mark.parametrize("path", PAIRS, ids=lambda path: path.stem)
-def test_the_shipped_mappings(path: Path) -> None:
+@pytest.mark.parametrize("entry", SHIPPED, ids=lambda entry: entry.name)
+def test_the_shipped_mappings(entry: Entry) -> None:
     """Few findings, and of those places that a porter has to look at twice."""
-    sides = [path.parent / "keys" / f"{path.stem}.{side}.json" for side in ("source", "target")]
-    checked = check(path, *sides)
+    checked = check(entry.path, entry.pairs[0].source, entry.pairs[0].target)
     assert checked.bound is not None
     found = lint(checked.bound)
     assert set(codes(found)) <= {"MC812"}

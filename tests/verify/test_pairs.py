@@ -11,7 +11,7 @@ import mapcc
 from mapcc.api import bound_mapping
 from mapcc.tensors.keysets import open_keyset
 from mapcc.verify import compare
-from tests.corpus.conftest import Case, pair, pair_names  # noqa: F401
+from tests.corpus.conftest import PAIRS, Case, pair  # noqa: F401
 
 # torch computes a norm in another order than the sum of squares in F64.
 COMPUTED = {"hifigan_pwg_to_hf"}
@@ -21,7 +21,7 @@ def bound(case: Case) -> Any:
     return bound_mapping(mapcc.check(case.mapping, case.source, case.target, settings=case.settings))
 
 
-@pytest.mark.parametrize("pair", [n for n in pair_names() if n not in COMPUTED], indirect=True)
+@pytest.mark.parametrize("pair", [n for n in PAIRS if n not in COMPUTED], indirect=True)
 def test_others_converted_it_right(pair: Case) -> None:  # noqa: F811
     for samples in (64, 1 << 18):
         assert compare(bound(pair), open_keyset(pair.target), samples=samples) == ()
@@ -33,7 +33,7 @@ def test_what_is_computed(pair: Case, tmp_path: Path) -> None:  # noqa: F811
     assert compare(bound(pair), open_keyset(out), samples=1 << 18) == ()
 
 
-@pytest.mark.parametrize("pair", pair_names(), indirect=True)
+@pytest.mark.parametrize("pair", list(PAIRS), indirect=True)
 def test_a_byte_of_the_last_element_of_each_tensor(pair: Case, tmp_path: Path) -> None:  # noqa: F811
     raw = bytearray(pair.target.read_bytes())
     specs = open_keyset(pair.target).tensors.values()

@@ -1,0 +1,50 @@
+"""The library: what there is, which model a checkpoint is, and whether a mapping holds for its own models."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from mapcc.api.checking import Checked, KeySet, MappingLike, check, keys, opened_mapping, raise_if_any
+from mapcc.diagnostics.model import Diagnostic, Diagnostics
+from mapcc.errors import MappingError
+from mapcc.library.catalog import Entry, Pair, catalog, declared_pairs
+from mapcc.library.identify import Match, known_models
+from mapcc.library.identify import identify as identified
+
+
+def library(*families: str) -> tuple[Entry, ...]:
+    """The mappings that mapcc brings along, by name; all, or those of some families.
+
+    >>> [each.name for each in library("llama")][0]
+    'llama/hf_to_litgpt'
+    """
+    return catalog(families=families)
+
+
+def identify(source: KeySet, *, select: str | None = None) -> tuple[Match, ...]:
+    """The published models that a checkpoint resembles, the likeliest first; only headers are read.
+
+    Where ``matches[0].is_this`` is false, or there is none, the library does not have the model.
+
+    Raises:
+        MappingError: the checkpoint cannot be read.
+    """
+    return identified(keys(source, select=select), known_models(catalog()))
+
+
+def check_models(mapping: MappingLike) -> Iterator[tuple[Pair, Checked]]:
+    """A mapping held against each of the models that its ``about keys`` names, both sides.
+
+    Raises:
+        MappingError: MC007: it names none; or what it names cannot be read.
+    """
+    found = Diagnostics()
+    opened = opened_mapping(mapping, found)
+    raise_if_any(found)
+    assert opened.mapping is not None
+    pairs = declared_pairs(opened.mapping, opened.path)
+    if not pairs:
+        help = "name a key set: --source SRC"
+        raise MappingError([Diagnostic("MC007", f"`{opened.path}` names no key sets of its own", help=help)])
+    for pair in pairs:
+        yield pair, check(opened.path, pair.source, pair.target)
