@@ -16,7 +16,7 @@ def library(*families: str) -> tuple[Entry, ...]:
     """The mappings that mapcc brings along, by name; all, or those of some families.
 
     >>> [each.name for each in library("llama")][0]
-    'llama/hf_to_litgpt'
+    'llama/meta_to_hf'
     """
     return catalog(families=families)
 

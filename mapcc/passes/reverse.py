@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from mapcc.diagnostics.model import Diagnostics
@@ -41,6 +41,7 @@ class Reverser:
     dtypes: dict[int, str] = field(default_factory=dict)
     counts: dict[Pattern, int] = field(default_factory=dict)
     scope: Scope = field(default_factory=Scope)
+    _renames: dict[Pattern, Pattern] = field(default_factory=dict)
     _rule_id: int = 0
     faults: list[NoInverse] = field(default_factory=list)
     warnings: list[tuple[str, Span | None]] = field(default_factory=list)
@@ -54,11 +55,13 @@ class Reverser:
 
     def body(self, body: Sequence[rules.Statement]) -> tuple[rules.Statement, ...]:
         out: list[rules.Statement] = []
+        outer, self._renames = self._renames, dict(_renames(body))
         for statement in body:
             try:
                 out += self._statement(statement)
             except NoInverse as fault:
                 self.faults.append(NoInverse(str(fault), fault.span or statement.span, fault.help))
+        self._renames = outer
         return tuple(out)
 
     def _statement(self, statement: rules.Statement) -> list[rules.Statement]:
@@ -236,11 +239,14 @@ class Reverser:
 
     def _condition(self, condition: rules.Condition) -> rules.Condition | None:
         match condition:
-            case rules.Exists():
+            case rules.Exists(pattern):
+                if pattern in self._renames:
+                    return replace(condition, pattern=self._renames[pattern])
                 if not self.proven:
                     raise NoInverse(
                         "'exists' asks the source, which the inverse does not have: give both key sets",
                         condition.span,
+                        "or ask for what a rule of the same block renames, by that rule's left side",
                     )
                 return None
             case rules.InRange(index, low, high):
@@ -265,6 +271,18 @@ class Reverser:
                 return Number(self.counts[pattern])
             case _:
                 return expr
+
+
+def _renames(body: Iterable[rules.Statement]) -> Iterator[tuple[Pattern, Pattern]]:
+    """What each name of one body is called on the other side, where one tensor becomes one tensor."""
+    for statement in body:
+        match statement:
+            case rules.Rule((rules.Tensor(left),), (rules.Tensor(right),), _, modifiers) if (
+                not modifiers.where
+            ):
+                yield left, right
+            case rules.Keep(names, modifiers) if not modifiers.where:
+                yield from ((name, name) for name in names)
 
 
 def _title(title: str | None) -> str | None:

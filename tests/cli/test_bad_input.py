@@ -437,7 +437,7 @@ USAGE = {
     "no command": ("nope",),
     "a command that is ESC": (ESC,),
     "no mapping": ("check",),
-    "no source": ("check", "m.mapcc"),
+    "no source": ("show", "m.mapcc"),
     "no output": ("convert", "m.mapcc", "--source", "source.safetensors"),
     "an unknown option": ("check", "m.mapcc", f"--nope{ESC}"),
     "an unknown format": ("check", "m.mapcc", *KEYS, "--format", "xml"),

@@ -88,6 +88,21 @@ def test_statements_are_reversed_one_by_one() -> None:
     assert back.text == print_mapping(mapping)
 
 
+def test_exists_asks_for_what_a_rule_of_its_block_renames() -> None:
+    text = """mapping m
+
+a.{i} -> b.{i} {
+    gate -> door optional
+    w    -> v         where exists(gate)
+    w    -> u         where not exists(gate)
+}
+"""
+    there = invert(parse(text)).text
+    assert "where exists(door)" in there
+    assert "where not exists(door)" in there
+    assert invert(parse(there)).mapping.body == parse(text).body
+
+
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
