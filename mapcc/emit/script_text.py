@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import NamedTuple
 
-from mapcc.emit.layout import Expr, call, flat, text
+from mapcc.emit.layout import WIDTH, Expr, call, flat, text
 from mapcc.emit.pysource import assigned, assigned_list, comment, function, quoted
 from mapcc.emit.script_library import AFTER, BEFORE, imports, library, needed
 from mapcc.emit.script_operands import Function, Helpers
@@ -87,7 +87,12 @@ class Names:
 def place(span: Span, home: str) -> str:
     """A comment with the line of a rule and its text."""
     file = "" if span.source.name == home else f" of {quoted(PurePath(span.source.name).name)}"
-    return comment(f"line {span.line}{file}: {quoted(' '.join(span.text.split()))}")
+    where = f"line {span.line}{file}: "
+    return comment(where + quoted(shortened(" ".join(span.text.split()), WIDTH - len(where))))
+
+
+def shortened(text: str, width: int) -> str:
+    return text if len(text) <= width else text[: width - 3] + "..."
 
 
 class Script(NamedTuple):

@@ -15,7 +15,7 @@ KEYWORDS = frozenset(
     (
         *("mapping", "about", "let", "separator", "dtype", "use", "default"),
         *("keep", "drop", "external", "create"),
-        *("source", "target", "under", "because", "optional", "where", "allow"),
+        *("source", "target", "inverse", "under", "because", "optional", "where", "allow"),
         *("in", "not", "exists", "count"),
     )
 )

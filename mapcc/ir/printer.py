@@ -249,10 +249,11 @@ def _simple(
             return f"let {name} = {print_expr(value)}"
         case rules.Separator(side, text):
             return f"separator {side} {quote(text)}"
-        case rules.Use(path, left, right, modifiers):
+        case rules.Use(path, left, right, modifiers, inverse):
+            use = "use inverse" if inverse else "use"
             under = f" under {print_prefix(left)} -> {print_prefix(right)}"
             under = under if left.parts or right.parts else ""
-            return _joined(f"use {quote(path)}{under}", modifiers)
+            return _joined(f"{use} {quote(path)}{under}", modifiers)
         case rules.Keep(names, modifiers):
             return _joined(f"keep {print_names(names)}", modifiers)
         case rules.Create(names, shape, value, ops, modifiers):

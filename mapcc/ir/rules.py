@@ -188,10 +188,13 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Use:
+    """The rules of another file under two prefixes; ``inverse``: read from right to left."""
+
     path: str
     left: Pattern
     right: Pattern
     modifiers: Modifiers = NO_MODIFIERS
+    inverse: bool = False
     span: Span | None = _span()
     trivia: Trivia = _trivia()
 

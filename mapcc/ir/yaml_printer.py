@@ -207,8 +207,10 @@ def _kind(
     match statement:
         case rules.Rule():
             return _rule(statement)
-        case rules.Use(path, left, right, _):
+        case rules.Use(path, left, right, _, inverse):
             fields = [("file", _text(path))]
+            if inverse:
+                fields += [("inverse", "true")]
             if left.parts or right.parts:
                 fields += [("from", _text(print_prefix(left))), ("to", _text(print_prefix(right)))]
             return "use", fields

@@ -22,6 +22,7 @@ from mapcc.ir.program import DtypeRule, Equation, LetValue, Listed, Program, Sco
 from mapcc.ir.values import Step
 from mapcc.passes.anchor import anchored, chosen, for_copy
 from mapcc.passes.copies import MAX_COPIES, alternatives, copies_of, tensors_of
+from mapcc.passes.reverse import turned
 from mapcc.passes.scope import report
 from mapcc.passes.sugar import lower_sugar
 from mapcc.passes.values import evaluate_steps
@@ -175,6 +176,8 @@ class _Flattener:
             self.program.failed_right += alternatives([right])
             return
         path, mapping = opened
+        if use.inverse:
+            mapping = turned(mapping, self.found)
         inside = self._inside(context, use.left, use.right, use.modifiers)
         outermost = self.program.scope
         scope = Scope(overrides=outermost.overrides, configs=outermost.configs)

@@ -19,11 +19,10 @@ from mapcc.ir.bound import BoundMapping, Instance, Move
 from mapcc.ir.expr import Count, leaves
 from mapcc.ir.patterns import EMPTY, Index, Pattern
 from mapcc.ir.printer import print_mapping
-from mapcc.ir.program import LetValue, Scope
 from mapcc.passes.check import Setting, bind
 from mapcc.passes.moves import normal_form, same, simplify_dims
 from mapcc.passes.paths import PathIndex
-from mapcc.passes.reverse import Reverser
+from mapcc.passes.reverse import Reverser, scope_of, turned
 from mapcc.passes.verdict import Kind, verdicts
 from mapcc.syntax.load import Loader
 from mapcc.syntax.parser import parse
@@ -56,8 +55,8 @@ def invert_text(mapping: rules.Mapping, path: Path, loader: Loader) -> Inverted:
     Raises:
         MappingError: a statement has no inverse.
     """
-    reverser = Reverser(scope=_scope_of(mapping))
-    inverse = reverser.mapping(_inlined(mapping, path, loader))
+    reverser = Reverser(scope=scope_of(mapping))
+    inverse = reverser.mapping(inlined(mapping, path, loader))
     _raise_faults(reverser)
     return Inverted(inverse, print_mapping(inverse), _warnings(reverser, ()), False)
 
@@ -79,29 +78,18 @@ def invert_bound(
         proven=True,
         dtypes=_source_dtypes(bound),
         counts=_counts(bound),
-        scope=_scope_of(mapping, settings or {}),
+        scope=scope_of(mapping, settings or {}),
     )
-    inverse = reverser.mapping(_inlined(mapping, path, loader))
+    inverse = reverser.mapping(inlined(mapping, path, loader))
     _raise_faults(reverser)
     text = print_mapping(inverse)
     _prove(text, path, bound, settings or {})
     return Inverted(inverse, text, _warnings(reverser, _losses(bound)), True)
 
 
-def _scope_of(mapping: rules.Mapping, settings: Mapping[str, Setting] | None = None) -> Scope:
-    scope = Scope(overrides=settings or {})
-    for statement in mapping.body:
-        if isinstance(statement, rules.Let):
-            scope.lets[statement.name] = LetValue(statement.value, statement.span, scope)
-    return scope
-
-
 def _raise_faults(reverser: Reverser) -> None:
     if reverser.faults:
-        raise MappingError(
-            Diagnostic("MC701", f"the rule has no inverse: {fault}", fault.span, help=fault.help)
-            for fault in reverser.faults
-        )
+        raise MappingError(reverser.diagnostics())
 
 
 def _warnings(reverser: Reverser, losses: Iterable[Diagnostic]) -> tuple[Diagnostic, ...]:
@@ -135,8 +123,12 @@ def _dropped(bound: BoundMapping) -> list[Diagnostic]:
 # --- used files, types and counts
 
 
-def _inlined(mapping: rules.Mapping, path: Path, loader: Loader) -> rules.Mapping:
-    """Used files as blocks: their inverse is no file of its own."""
+def inlined(mapping: rules.Mapping, path: Path, loader: Loader) -> rules.Mapping:
+    """The mapping with the rules of the files that it uses, in blocks where they stand under prefixes.
+
+    Raises:
+        MappingError: one of them cannot be read, or has no inverse where that is used.
+    """
 
     def body(
         statements: Iterable[rules.Statement], at: Path, chain: tuple[Path, ...]
@@ -144,19 +136,23 @@ def _inlined(mapping: rules.Mapping, path: Path, loader: Loader) -> rules.Mappin
         out: list[rules.Statement] = []
         for statement in statements:
             match statement:
-                case rules.Use(_, left, right, modifiers):
+                case rules.Use(_, left, right, modifiers, inverse):
                     opened = loader.used(statement, at, chain)
                     if opened is None:
                         continue
                     inner = body(opened[1].body, opened[0], (*chain, opened[0]))
-                    lets = tuple(s for s in inner if isinstance(s, rules.Let))
-                    rest = tuple(s for s in inner if not isinstance(s, rules.Let))
-                    out += lets
-                    out.append(
-                        rules.Block(
-                            left, right, rest, modifiers, span=statement.span, trivia=statement.trivia
+                    if inverse:
+                        inner = turned(replace(opened[1], body=inner), loader.found).body
+                    out += (s for s in inner if isinstance(s, rules.Let))
+                    rest = tuple(s for s in inner if not isinstance(s, rules.Let | rules.About))
+                    if left.parts or right.parts or modifiers != rules.NO_MODIFIERS:
+                        out.append(
+                            rules.Block(
+                                left, right, rest, modifiers, span=statement.span, trivia=statement.trivia
+                            )
                         )
-                    )
+                    else:
+                        out += rest
                 case rules.Block() | rules.Default():
                     out.append(replace(statement, body=body(statement.body, at, chain)))
                 case _:
@@ -165,10 +161,10 @@ def _inlined(mapping: rules.Mapping, path: Path, loader: Loader) -> rules.Mappin
 
     found = loader.found
     before = len(found)
-    inlined = replace(mapping, body=body(mapping.body, path, (path,)))
+    whole = replace(mapping, body=body(mapping.body, path, (path,)))
     if len(found) > before:
         raise MappingError(list(found)[before:])
-    return inlined
+    return whole
 
 
 def _source_dtypes(bound: BoundMapping) -> dict[int, str]:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from itertools import islice
 
-from mapcc.diagnostics.model import Diagnostics
+from mapcc.diagnostics.model import Diagnostic, Diagnostics
 from mapcc.ir import rules
 from mapcc.ir.expr import Binary, Config, Count, Expr, Name, Negative, Number
-from mapcc.ir.patterns import Group, Index, Part, Pattern, Regex, walk
-from mapcc.ir.program import Scope
+from mapcc.ir.patterns import Group, Index, Part, Pattern, Regex, UnpairedGroups, expand_groups, walk
+from mapcc.ir.program import LetValue, Scope
 from mapcc.ir.values import STRUCTURAL_OPS
+from mapcc.passes.copies import MAX_COPIES
 from mapcc.passes.segments import name_axes
 from mapcc.passes.sugar import lower_sugar
 from mapcc.text import Span
@@ -25,6 +28,23 @@ class NoInverse(Exception):
         super().__init__(message)
         self.span = span
         self.help = help
+
+
+def scope_of(mapping: rules.Mapping, settings: Mapping[str, int | float | str] | None = None) -> Scope:
+    """The lets at the top of a file."""
+    scope = Scope(overrides=settings or {})
+    for statement in mapping.body:
+        if isinstance(statement, rules.Let):
+            scope.lets[statement.name] = LetValue(statement.value, statement.span, scope)
+    return scope
+
+
+def turned(mapping: rules.Mapping, found: Diagnostics) -> rules.Mapping:
+    """A used file, read from right to left; what has no inverse is reported, and left out."""
+    reverser = Reverser(scope=scope_of(mapping))
+    inverse = reverser.mapping(mapping)
+    found.extend(reverser.diagnostics())
+    return inverse
 
 
 @dataclass(slots=True)
@@ -45,6 +65,10 @@ class Reverser:
     _rule_id: int = 0
     faults: list[NoInverse] = field(default_factory=list)
     warnings: list[tuple[str, Span | None]] = field(default_factory=list)
+
+    def diagnostics(self) -> Iterator[Diagnostic]:
+        for fault in self.faults:
+            yield Diagnostic("MC701", f"the rule has no inverse: {fault}", fault.span, help=fault.help)
 
     def mapping(self, mapping: rules.Mapping) -> rules.Mapping:
         name = mapping.name
@@ -81,8 +105,8 @@ class Reverser:
                 ]
             case rules.Default(body):
                 return [replace(statement, body=self.body(body))]
-            case rules.About(topic, _):
-                return [replace(statement, topic=_OTHER.get(topic, topic))]
+            case rules.About(topic, text):
+                return _about(statement, topic, text)
             case rules.Let(_, value):
                 return [replace(statement, value=self._expr(value))]
             case rules.Separator(side, _):
@@ -97,8 +121,9 @@ class Reverser:
                 return [self._listed(rules.Drop, names, "created by the forward mapping", statement)]
             case rules.OutputDtype():
                 return self._output_dtype(statement)
-            case rules.Use():
-                raise NoInverse("a used file is inverted with its own command", statement.span)
+            case rules.Use(_, left, right, modifiers, inverse):
+                modifiers = self._modifiers(modifiers)
+                return [replace(statement, left=right, right=left, modifiers=modifiers, inverse=not inverse)]
 
     def _listed(
         self,
@@ -281,8 +306,19 @@ def _renames(body: Iterable[rules.Statement]) -> Iterator[tuple[Pattern, Pattern
                 not modifiers.where
             ):
                 yield left, right
+                with suppress(UnpairedGroups):  # which flattening reports
+                    yield from ((a, b) for _, (a, b) in islice(expand_groups([left, right]), MAX_COPIES))
             case rules.Keep(names, modifiers) if not modifiers.where:
                 yield from ((name, name) for name in names)
+
+
+def _about(statement: rules.About, topic: str, text: str) -> list[rules.Statement]:
+    """Both sides change places; who proved the one direction did not prove the other."""
+    if topic in {"proof", "peer"}:
+        return []
+    if topic == "keys" and text.count(" -> ") == 1:
+        text = " -> ".join(reversed(text.split(" -> ")))
+    return [replace(statement, topic=_OTHER.get(topic, topic), text=text)]
 
 
 def _title(title: str | None) -> str | None:

@@ -86,7 +86,8 @@ class Builder:
     def _use(self, node: Node) -> rules.Use:
         sides = [_prefix_name(self.name(child)) for child in _trees(node, "name")] or [patterns.EMPTY] * 2
         path = self.string(_token(node, "STRING"))
-        return rules.Use(path, sides[0], sides[1], self.modifiers(node), span=self.span(node))
+        inverse = any(isinstance(child, Token) and child.type == "INVERSE" for child in node.children)
+        return rules.Use(path, sides[0], sides[1], self.modifiers(node), inverse, span=self.span(node))
 
     def _keep(self, node: Node) -> rules.Keep:
         return rules.Keep(self.names(node), self.modifiers(node), span=self.span(node))

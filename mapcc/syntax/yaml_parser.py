@@ -337,7 +337,7 @@ class _Reader:
     def _use(self, item: nodes.Map, node: nodes.Node) -> rules.Statement | None:
         if isinstance(node, nodes.Scalar):
             return rules.Use(node.text, patterns.EMPTY, patterns.EMPTY, span=item.span)
-        fields = self._fields("use", node, ("file",), ("from", "to"))
+        fields = self._fields("use", node, ("file",), ("from", "to", "inverse"))
         if fields is None:
             return None
         sides = [
@@ -345,7 +345,8 @@ class _Reader:
             for key in ("from", "to")
         ]
         path = self._string(fields.entries["file"])
-        return rules.Use(path, sides[0], sides[1], self._modifiers(fields), span=item.span)
+        inverse = self._flag(fields, "inverse")
+        return rules.Use(path, sides[0], sides[1], self._modifiers(fields), inverse, span=item.span)
 
     def _default(self, item: nodes.Map, node: nodes.Node) -> rules.Statement | None:
         if isinstance(node, nodes.Sequence):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import tarfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -120,6 +121,14 @@ def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         unfinished.rename(folder)
     mapping = ROOT / "mappings" / f"{PAIRS[name]}.mapcc"
     return Case(name, mapping, tiny=folder, settings=SETTINGS.get(name, {}))
+
+
+@pytest.fixture(scope="session")
+def library_copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The library's mappings without their key sets, for forms that use the files beside them."""
+    folder = tmp_path_factory.mktemp("library") / "mappings"
+    shutil.copytree(ROOT / "mappings", folder, ignore=shutil.ignore_patterns("keys"))
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -43,8 +43,8 @@ def test_clean_without_a_target(case: Any) -> None:
     assert moves(alone.bound) == moves(both.bound)
 
 
-def test_yaml_means_the_same(case: Any, tmp_path: Path) -> None:
-    form = tmp_path / f"{case.name}.yaml"
+def test_yaml_means_the_same(case: Any, library_copy: Path) -> None:
+    form = library_copy / case.mapping.parent.name / f"{case.name}.yaml"
     form.write_text(mapcc.format_mapping(mapcc.load_mapping(case.mapping), "yaml"), "utf-8")
     first = mapcc.check(case.mapping, case.keys("source"), case.keys("target"))
     second = mapcc.check(form, case.keys("source"), case.keys("target"))
@@ -52,8 +52,8 @@ def test_yaml_means_the_same(case: Any, tmp_path: Path) -> None:
     assert moves(first.bound) == moves(second.bound)
 
 
-def test_the_canonical_form_means_the_same(case: Any, tmp_path: Path) -> None:
-    form = tmp_path / f"{case.name}.mapcc"
+def test_the_canonical_form_means_the_same(case: Any, library_copy: Path) -> None:
+    form = library_copy / case.mapping.parent.name / f"{case.name}.mapcc"
     form.write_text(mapcc.format_mapping(mapcc.load_mapping(case.mapping)), "utf-8")
     first = mapcc.check(case.mapping, case.keys("source"), case.keys("target"))
     second = mapcc.check(form, case.keys("source"), case.keys("target"))

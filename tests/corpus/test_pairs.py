@@ -44,10 +44,12 @@ def test_converts_as_the_oracle_did(pair: Any, tmp_path: Path, read_tensors: Rea
     assert differences(pair.name, read_tensors(pair.target), read_tensors(out)) == []
 
 
-def test_converts_on_the_command_line(pair: Any, tmp_path: Path, read_tensors: Reader, mapcc: Any) -> None:
+def test_converts_on_the_command_line(
+    pair: Any, tmp_path: Path, library_copy: Path, read_tensors: Reader, mapcc: Any
+) -> None:
     """In many small shards, from the YAML form, without being told what is wanted."""
     settings = [word for key, value in pair.settings.items() for word in ("--set", f"{key}={value}")]
-    form = tmp_path / "mapping.yaml"
+    form = library_copy / pair.mapping.parent.name / f"{pair.name}.yaml"
     form.write_text(mapcc("fmt", pair.mapping, "--to", "yaml").out, "utf-8")
     out = tmp_path / "out"
     ran = mapcc("convert", form, "-s", pair.source, "-o", out, "--max-shard-size", "100KB", *settings)

@@ -337,7 +337,7 @@ simple_statements = st.one_of(
     st.builds(rules.Drop, name_lists, any_text, modifiers),
     st.builds(rules.External, name_lists, any_text, modifiers),
     creates,
-    st.builds(rules.Use, any_text, prefixes, prefixes, modifiers),
+    st.builds(rules.Use, any_text, prefixes, prefixes, modifiers, st.booleans()),
 )
 lets = st.builds(rules.Let, words, values)
 output_dtypes = st.builds(

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import assume, given
 
 from mapcc.api import check, invert, parse
 from mapcc.errors import MappingError
+from mapcc.ir import rules
 from mapcc.ir.printer import print_mapping
 from mapcc.tensors.spec import Manifest
 from tests.language.notation import bound_and_moved
@@ -86,6 +89,30 @@ def test_statements_are_reversed_one_by_one() -> None:
     back = invert(parse(there.text))
     assert back.mapping == mapping
     assert back.text == print_mapping(mapping)
+
+
+def lines_of(mapping: rules.Mapping) -> list[str]:
+    """But for the title; the lets of a used file stand first, which means nothing."""
+    return sorted(print_mapping(mapping).splitlines()[1:])
+
+
+def test_a_used_file_is_read_from_right_to_left(tmp_path: Path) -> None:
+    (tmp_path / "there.mapcc").write_text(REVERSIBLE, "utf-8")
+    (tmp_path / "back.mapcc").write_text('mapping m_inverse\n\nuse inverse "there.mapcc"\n', "utf-8")
+    (tmp_path / "again.mapcc").write_text('mapping m\n\nuse inverse "back.mapcc"\n', "utf-8")
+    there = invert(tmp_path / "there.mapcc")
+    # What is used brings neither its title nor a separator along.
+    assert lines_of(invert(tmp_path / "again.mapcc").mapping) == lines_of(there.mapping)
+    assert lines_of(invert(tmp_path / "back.mapcc").mapping) == lines_of(parse(REVERSIBLE))
+
+
+def test_a_used_file_without_an_inverse(tmp_path: Path) -> None:
+    (tmp_path / "there.mapcc").write_text("mapping m\n\na | neg_exp -> b\nc -> d\n", "utf-8")
+    (tmp_path / "back.mapcc").write_text('mapping m\n\nuse inverse "there.mapcc"\n', "utf-8")
+    checked = check(tmp_path / "back.mapcc", made(("b", "d")))
+    assert [(d.code, d.span and d.span.source.name) for d in checked.diagnostics][:1] == [
+        ("MC701", str(tmp_path / "there.mapcc"))
+    ]
 
 
 def test_exists_asks_for_what_a_rule_of_its_block_renames() -> None:

@@ -10,12 +10,27 @@ from typing import Any
 import pytest
 
 import mapcc
+from mapcc.ir import rules
+from mapcc.library.catalog import catalog
 from tests.library.oracle import Oracle, Pair
 
 pytestmark = [pytest.mark.oracle, pytest.mark.slow, pytest.mark.converts]
 
 MODULES = sorted(path.stem for path in (Path(__file__).parent / "oracles").glob("*.py"))
 ORACLES = [oracle for name in MODULES for oracle in import_module(f"tests.library.oracles.{name}").ORACLES]
+
+
+def inverses() -> dict[str, list[str]]:
+    """The library's mappings that are others, read from right to left."""
+    found: dict[str, list[str]] = {}
+    for entry in catalog():
+        for statement in entry.mapping.body:
+            if isinstance(statement, rules.Use) and statement.inverse:
+                found.setdefault(f"{entry.family}/{Path(statement.path).stem}", []).append(entry.name)
+    return found
+
+
+INVERSES = inverses()
 
 
 def differences(expected: Any, found: Any, tolerance: float) -> list[str]:
@@ -73,3 +88,6 @@ def test_does_what_the_peer_does(oracle: Oracle, tmp_path: Path) -> None:
     assert checked.exit_code == 0, "\n".join(map(str, checked.diagnostics))
     out = mapcc.convert(mapping, source, tmp_path / "out", **options)
     assert differences(pair.expected, loaded(out), oracle.tolerance) == []
+    for inverse in INVERSES.get(oracle.mapping, ()):
+        back = mapcc.convert(inverse, target, tmp_path / "back", **options)
+        assert differences(pair.source, loaded(back), 0) == []
