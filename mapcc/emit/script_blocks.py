@@ -81,7 +81,9 @@ class Axes:
         pinned = {name: place for name, place in self.pinned.items() if name not in names}
         self.picked |= {name for name in pinned if Atom(name) in view.dims}
         view.pick(pinned, {name: f"at_{name}" for name in pinned})
-        if self.is_joined and (stacked or len(dims) > 1 or len(view.dims) > 1):
+        # A vector has its one axis; what was cut out of more axes may still have some of size 1.
+        is_vector = not stacked and len(unit.shape) == len(own) == len(view.dims) == len(dims) == 1
+        if self.is_joined and not is_vector:
             view.shape()
         return leaf(view, dims, operands, stacked)
 

@@ -331,6 +331,12 @@ def test_small_types_are_those_of_ml_dtypes() -> None:
             assert (values.from_small(every, kind).view("<u4") == wanted).all()
 
 
+def test_pieces_cut_at_an_axis_of_size_one(tmp_path: Path) -> None:
+    source = checkpoint(tmp_path / "s.safetensors", {"x": ("F32", (2, 6)), "y": ("F32", (1, 4))})
+    text = "x : (a + b) (1 + k) -> t : ((b k + a) + b), u : a k   where a = b\ny : 1 d -> v : d\n"
+    agrees(mapcc.parse(text), source, tmp_path)
+
+
 # --- at random
 
 
