@@ -26,7 +26,7 @@ FLOORS = {
     "syntax": 4,
     "dialects": 4,
     "passes": 5,
-    "library": 5,
+    "library": 6,
     "plan": 6,
     "lift": 6,
     "emit": 7,

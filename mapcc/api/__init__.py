@@ -18,7 +18,7 @@ from mapcc.api.checking import (
 from mapcc.api.comparing import check_parts, diff
 from mapcc.api.converting import carry_out, convert, load, load_plan, make_plan, save_plan, verify_output
 from mapcc.api.emitting import emit_config, emit_script, invert, split_config
-from mapcc.api.library import check_models, identify, library
+from mapcc.api.library import check_models, identify, library, library_pages
 from mapcc.api.tables import Imported, check_table, import_table
 
 __all__ = [
@@ -40,6 +40,7 @@ __all__ = [
     "invert",
     "keys",
     "library",
+    "library_pages",
     "linted",
     "load",
     "load_mapping",

@@ -10,6 +10,7 @@ from mapcc.errors import MappingError
 from mapcc.library.catalog import Entry, Pair, catalog, declared_pairs
 from mapcc.library.identify import Match, known_models
 from mapcc.library.identify import identify as identified
+from mapcc.library.pages import pages
 
 
 def library(*families: str) -> tuple[Entry, ...]:
@@ -48,3 +49,12 @@ def check_models(mapping: MappingLike) -> Iterator[tuple[Pair, Checked]]:
         raise MappingError([Diagnostic("MC007", f"`{opened.path}` names no key sets of its own", help=help)])
     for pair in pairs:
         yield pair, check(opened.path, pair.source, pair.target)
+
+
+def library_pages(*families: str) -> Iterator[tuple[str, str]]:
+    """The library's pages in Markdown, by file name: an index, and a page for each family.
+
+    Raises:
+        MappingError: a mapping does not fit the key sets that it names.
+    """
+    return pages(catalog(families=families))

@@ -21,11 +21,11 @@ from mapcc.cli.options import (
     TargetConfig,
     app,
     key_options,
+    make_folder,
     size_of,
     write_file,
 )
-from mapcc.cli.output import fail, report, say, say_name, write
-from mapcc.diagnostics.model import Diagnostic
+from mapcc.cli.output import report, say, say_name, write
 
 
 @app.command(
@@ -61,11 +61,7 @@ def emit_config(
     split = api.split_config(mapping, source, target, format=format, **options)  # type: ignore[arg-type]
     suffix = "json" if format == "json" else "py"
     files = {"conversion.mapcc": split.conversion, "rest.mapcc": split.rest, f"config.{suffix}": split.config}
-    try:
-        residual.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        why = (error.strerror or str(error)).lower()
-        fail([Diagnostic("MC005", f"cannot make `{residual}`: {why}")])
+    make_folder(residual)
     for name, text in files.items():
         if text:
             write_file(residual / name, text)

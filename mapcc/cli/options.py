@@ -130,6 +130,14 @@ def size_of(option: str, text: str) -> int:
     return size
 
 
+def make_folder(path: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        why = (error.strerror or str(error)).lower()
+        fail([Diagnostic("MC005", f"cannot make `{path}`: {why}")])
+
+
 def write_file(path: Path, text: str) -> None:
     try:
         path.write_text(text, encoding="utf-8")
