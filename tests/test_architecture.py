@@ -30,6 +30,7 @@ FLOORS = {
     "plan": 6,
     "lift": 6,
     "emit": 7,
+    "lora": 7,
     "runtime": 7,
     "verify": 8,
     "origin": 7,

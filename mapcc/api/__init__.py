@@ -19,10 +19,12 @@ from mapcc.api.comparing import check_parts, diff
 from mapcc.api.converting import carry_out, convert, load, load_plan, make_plan, save_plan, verify_output
 from mapcc.api.emitting import emit_config, emit_script, invert, split_config
 from mapcc.api.library import check_models, identify, library, library_pages
+from mapcc.api.lora import ConvertedLora, convert_lora
 from mapcc.api.tables import Imported, check_table, import_table
 
 __all__ = [
     "Checked",
+    "ConvertedLora",
     "Imported",
     "bound_mapping",
     "carry_out",
@@ -31,6 +33,7 @@ __all__ = [
     "check_parts",
     "check_table",
     "convert",
+    "convert_lora",
     "diff",
     "emit_config",
     "emit_script",

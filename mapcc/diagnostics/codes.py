@@ -92,6 +92,9 @@ _REGISTRY = (
     Code("MC812", "shapes cannot tell these apart", warning=True),
     Code("MC813", "allow that suppresses nothing", warning=True),
     Code("MC814", "assumed without a key set", warning=True),
+    # Adapters.
+    Code("MC901", "adapter does not fit the model"),
+    Code("MC902", "adapter cannot follow a rule"),
 )
 
 CODES: dict[str, Code] = {entry.code: entry for entry in _REGISTRY}

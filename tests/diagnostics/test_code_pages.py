@@ -39,6 +39,7 @@ PLACELESS = {
     "MC602",
     "MC603",
     "MC808",
+    "MC901",
 }
 
 GROUPS = {
@@ -51,6 +52,7 @@ GROUPS = {
     "6": "Emitting",
     "7": "Inverting",
     "8": "Lint",
+    "9": "Adapters",
 }
 
 _FILE = re.compile(r"^`([\w.-]+)`\n\n```\w+\n(.*?)^```$", re.MULTILINE | re.DOTALL)
