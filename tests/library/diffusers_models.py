@@ -21,6 +21,8 @@ def single_file(
     settings: Mapping[str, int] | None = None,
     prefix: str = "",
     constants: Mapping[int, int] | None = None,
+    dropped: Mapping[str, tuple[int, ...]] | None = None,
+    emptied: bool = True,
 ) -> Oracle:
     """``converter`` of ``diffusers.loaders.single_file_utils``, for a ``model`` of ``config``.
 
@@ -28,6 +30,9 @@ def single_file(
         prefix: what the converter expects before all names, and the mapping does not.
         constants: sizes of the full model that stand as numbers in the converter's code, and what
             they are in the tiny one.
+        dropped: tensors of the source that nothing becomes.
+        emptied: false for a converter that takes all tensors out of the checkpoint, and then asks it what
+            is there: they stay there.
     """
 
     def make() -> Pair:
@@ -36,15 +41,23 @@ def single_file(
 
         shapes = target_shapes(model, config)
         random = torch.Generator().manual_seed(0)
-        wanted = source_shapes(mapping, shapes, settings or {})
+        wanted = source_shapes(mapping, shapes, settings or {}) | dict(dropped or {})
         source = {name: torch.randn(shape, generator=random) for name, shape in wanted.items()}
         convert = with_constants(getattr(single_file_utils, converter), constants or {})
-        expected = convert({prefix + name: t.clone() for name, t in source.items()})
+        tensors = {prefix + name: t.clone() for name, t in source.items()}
+        expected = convert(tensors if emptied else Kept(tensors))
         # What the peer makes is the real class's: the oracle is about a model that exists.
         assert {name: tuple(t.shape) for name, t in expected.items()} == shapes
         return Pair(source, expected, settings=settings or {})
 
     return Oracle(mapping, variant, f"diffusers {converter}", make)
+
+
+class Kept(dict[str, Any]):
+    """What is taken out stays in."""
+
+    def pop(self, key: str, *default: Any) -> Any:
+        return self.get(key, *default)
 
 
 def with_constants(function: Any, constants: Mapping[int, int]) -> Converter:
