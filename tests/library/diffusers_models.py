@@ -23,6 +23,7 @@ def single_file(
     constants: Mapping[int, int] | None = None,
     dropped: Mapping[str, tuple[int, ...]] | None = None,
     emptied: bool = True,
+    told: bool = False,
 ) -> Oracle:
     """``converter`` of ``diffusers.loaders.single_file_utils``, for a ``model`` of ``config``.
 
@@ -33,6 +34,7 @@ def single_file(
         dropped: tensors of the source that nothing becomes.
         emptied: false for a converter that takes all tensors out of the checkpoint, and then asks it what
             is there: they stay there.
+        told: the converter is given the model's config.
     """
 
     def make() -> Pair:
@@ -45,7 +47,8 @@ def single_file(
         source = {name: torch.randn(shape, generator=random) for name, shape in wanted.items()}
         convert = with_constants(getattr(single_file_utils, converter), constants or {})
         tensors = {prefix + name: t.clone() for name, t in source.items()}
-        expected = convert(tensors if emptied else Kept(tensors))
+        options = {"config": dict(config)} if told else {}
+        expected = convert(tensors if emptied else Kept(tensors), **options)
         # What the peer makes is the real class's: the oracle is about a model that exists.
         assert {name: tuple(t.shape) for name, t in expected.items()} == shapes
         return Pair(source, expected, settings=settings or {})
@@ -60,11 +63,13 @@ class Kept(dict[str, Any]):
         return self.get(key, *default)
 
 
-def with_constants(function: Any, constants: Mapping[int, int]) -> Converter:
+def with_constants(function: Any, constants: Mapping[int, int]) -> Any:
     """The same code, with other numbers in it."""
+    if not constants:
+        return function
     code = _replaced(function.__code__, constants)
-    assert not constants or code != function.__code__
-    return FunctionType(code, function.__globals__, closure=function.__closure__)
+    assert code != function.__code__
+    return FunctionType(code, function.__globals__, None, function.__defaults__, function.__closure__)
 
 
 def _replaced(code: CodeType, constants: Mapping[int, int]) -> CodeType:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from tests.library.diffusers_models import single_file
+from tests.library.diffusers_models import single_file, source_shapes
+from tests.library.oracle import Oracle, Pair
 
 LUMINA = {
     "sample_size": 8,
@@ -98,9 +99,72 @@ ANIMATE = {
     "face_encoder_hidden_dim": 8,
     "face_encoder_num_heads": 2,
 }
+UNET = {
+    "block_out_channels": (8, 16, 16),
+    "layers_per_block": 2,
+    "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+    "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+    "transformer_layers_per_block": (1, 2, 3),
+    "attention_head_dim": (1, 2, 2),
+    "cross_attention_dim": 8,
+    "addition_embed_type": "text_time",
+    "addition_time_embed_dim": 4,
+    "projection_class_embeddings_input_dim": 16,
+    "norm_num_groups": 4,
+    "use_linear_projection": True,
+}
+UNET_1 = {
+    "block_out_channels": (8, 16, 16, 16),
+    "layers_per_block": 2,
+    "down_block_types": (
+        "CrossAttnDownBlock2D",
+        "CrossAttnDownBlock2D",
+        "CrossAttnDownBlock2D",
+        "DownBlock2D",
+    ),
+    "up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D"),
+    "attention_head_dim": 2,
+    "cross_attention_dim": 8,
+    "norm_num_groups": 4,
+}
+KL = {
+    "block_out_channels": (8, 8, 16, 16),
+    "layers_per_block": 2,
+    "down_block_types": ("DownEncoderBlock2D",) * 4,
+    "up_block_types": ("UpDecoderBlock2D",) * 4,
+    "norm_num_groups": 4,
+}
+LTX_VAE = {"block_out_channels": (8, 16, 32, 32), "layers_per_block": (2, 1, 1, 1, 2), "latent_channels": 4}
 WAN_VAE = {"base_dim": 4, "z_dim": 2, "num_res_blocks": 2}
 
+
+def open_clip() -> Pair:
+    import torch
+    from diffusers.loaders.single_file_utils import convert_open_clip_checkpoint
+    from transformers import CLIPTextConfig, CLIPTextModelWithProjection
+
+    config = CLIPTextConfig(
+        vocab_size=20,
+        hidden_size=12,
+        intermediate_size=24,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        max_position_embeddings=6,
+        projection_dim=12,
+    )
+    model = CLIPTextModelWithProjection(config)
+    shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    prefix = "conditioner.embedders.1.model."
+    wanted = source_shapes("stable_diffusion/openclip_to_hf", shapes, {}) | {f"{prefix}logit_scale": ()}
+    random = torch.Generator().manual_seed(0)
+    source = {name: torch.randn(shape, generator=random) for name, shape in wanted.items()}
+    expected = convert_open_clip_checkpoint(model, dict(source), prefix)
+    assert {name: tuple(tensor.shape) for name, tensor in expected.items()} == shapes
+    return Pair(source, expected)
+
+
 ORACLES = [
+    Oracle("stable_diffusion/openclip_to_hf", "sdxl", "diffusers convert_open_clip_checkpoint", open_clip),
     single_file(
         "lumina/v2_to_diffusers",
         "2b",
@@ -171,5 +235,40 @@ ORACLES = [
         CHROMA,
         "convert_chroma_transformer_checkpoint_to_diffusers",
         constants={3072: 24},
+    ),
+    *(
+        single_file(
+            "stable_diffusion/unet_to_diffusers",
+            variant,
+            "UNet2DConditionModel",
+            config,
+            "convert_ldm_unet_checkpoint",
+            told=True,
+        )
+        for variant, config in (("xl", UNET), ("1_5", UNET_1))
+    ),
+    *(
+        single_file(
+            "stable_diffusion/vae_to_diffusers",
+            variant,
+            "AutoencoderKL",
+            KL | config,
+            "convert_ldm_vae_checkpoint",
+            told=True,
+        )
+        for variant, config in (("xl", {}), ("flux", {"use_quant_conv": False, "use_post_quant_conv": False}))
+    ),
+    single_file(
+        "ltx/vae_to_diffusers",
+        "0_9",
+        "AutoencoderKLLTXVideo",
+        LTX_VAE,
+        "convert_ltx_vae_checkpoint_to_diffusers",
+        dropped={
+            "vae.per_channel_statistics.channel": (4,),
+            "vae.per_channel_statistics.mean-of-stds": (4,),
+            "vae.per_channel_statistics.mean-of-stds_over_std-of-means": (4,),
+            "model.diffusion_model.proj_out.bias": (4,),
+        },
     ),
 ]
