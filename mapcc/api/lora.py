@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -152,7 +151,7 @@ def _save(tensors: Mapping[str, Array], path: Path, metadata: Mapping[str, str])
         path.parent.mkdir(parents=True, exist_ok=True)
         whole = {name: np.ascontiguousarray(array).reshape(array.shape) for name, array in tensors.items()}
         save_file(whole, part, {"format": "pt", **metadata})
-        os.replace(part, path)
+        part.replace(path)
     except (OSError, SafetensorError) as error:
         part.unlink(missing_ok=True)
         why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)

@@ -20,6 +20,7 @@ from tests.library.test_oracles import INVERSES, ORACLES
 
 ENTRIES = catalog()
 MODELS = list(known_models(ENTRIES))
+MAPPINGS = Path(__file__).resolve().parents[2] / "mappings"
 TOPICS = {"source", "target", "proof", "keys", "peer"}
 
 
@@ -173,3 +174,14 @@ def test_what_calls_itself_proven_has_an_oracle() -> None:
     shown |= {back for name in shown for back in INVERSES.get(name, ())}
     claims = {each.name for each in ENTRIES if each.said("proof").startswith("proven")}
     assert claims - shown == set()
+
+
+@pytest.mark.parametrize("form", sorted(MAPPINGS.glob("*/yaml/*.yaml")), ids=lambda form: form.stem)
+def test_the_yaml_form_is_the_same_mapping(form: Path) -> None:
+    text = form.parents[1] / f"{form.stem}.mapcc"
+    assert mapcc.load_mapping(form).body == mapcc.load_mapping(text).body
+    entry = next(each for each in ENTRIES if each.path == text)
+    for pair in entry.pairs:
+        source, target = mapcc.keys(pair.source), mapcc.keys(pair.target)
+        assert mapcc.diff(form, text, source).equal
+        assert mapcc.check(form, source, target).ok

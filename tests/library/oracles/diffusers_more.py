@@ -135,6 +135,20 @@ KL = {
     "norm_num_groups": 4,
 }
 LTX_VAE = {"block_out_channels": (8, 16, 32, 32), "layers_per_block": (2, 1, 1, 1, 2), "latent_channels": 4}
+LTX2_VAE = {
+    "latent_channels": 4,
+    "block_out_channels": (4, 8, 16, 32),
+    "decoder_block_out_channels": (4, 8, 16),
+    "layers_per_block": (1, 2, 1, 1, 1),
+    "decoder_layers_per_block": (1, 2, 1, 1),
+}
+LTX2_AUDIO = {
+    "base_channels": 8,
+    "ch_mult": (1, 2),
+    "num_res_blocks": 1,
+    "latent_channels": 2,
+    "resolution": 16,
+}
 WAN_VAE = {"base_dim": 4, "z_dim": 2, "num_res_blocks": 2}
 
 
@@ -270,5 +284,20 @@ ORACLES = [
             "vae.per_channel_statistics.mean-of-stds_over_std-of-means": (4,),
             "model.diffusion_model.proj_out.bias": (4,),
         },
+    ),
+    single_file(
+        "ltx/ltx2_vae_to_diffusers",
+        "19b",
+        "AutoencoderKLLTX2Video",
+        LTX2_VAE,
+        "convert_ltx2_vae_to_diffusers",
+        dropped={"vae.per_channel_statistics.mean-of-stds": (4,)},
+    ),
+    single_file(
+        "ltx/ltx2_audio_vae_to_diffusers",
+        "19b",
+        "AutoencoderKLLTX2Audio",
+        LTX2_AUDIO,
+        "convert_ltx2_audio_vae_to_diffusers",
     ),
 ]
