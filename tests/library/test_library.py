@@ -122,7 +122,8 @@ def test_the_list(mapcc: Any) -> None:
     assert all(each.name in ran.out for each in ENTRIES)
     rows = json.loads(mapcc("list", "wan", "--format", "json").out)
     assert {row["name"].partition("/")[0] for row in rows} == {"wan"}
-    assert rows[0]["sizes"]["t2v_14b"] == 1095
+    sizes = {row["name"]: row["sizes"] for row in rows}
+    assert sizes["wan/official_to_diffusers"]["t2v_14b"] == 1095
     assert mapcc("list", "nothing").code == 1
 
 
