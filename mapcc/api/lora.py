@@ -29,6 +29,7 @@ class ConvertedLora:
         model: the key set that the adapter was read against.
         taken, given: how many weights it changes, under the source's names and the target's.
         left_out: tensors whose names do not begin with ``under``.
+        dropped: adapted weights that the mapping drops, and their adapters with them.
     """
 
     path: Path
@@ -36,6 +37,7 @@ class ConvertedLora:
     taken: int
     given: int
     left_out: int
+    dropped: tuple[str, ...]
 
 
 def convert_lora(
@@ -96,7 +98,9 @@ def _written(
     path = out if out.suffix == ".safetensors" else out / FILE
     _save({prefix + name: array for name, array in tensors.items()}, path, source.metadata)
     given = sum(name.endswith(".lora_A.weight") for name in tensors)
-    return ConvertedLora(path, model, len(adapter.factors), given, adapter.left_out)
+    adapted = [*adapter.factors, *(name for name, _ in adapter.whole)]
+    dropped = tuple(name for name in dict.fromkeys(adapted) if name in bound.dropped)
+    return ConvertedLora(path, model, len(adapter.factors), given, adapter.left_out, dropped)
 
 
 def _tensors(bound: BoundMapping, adapter: Adapter) -> Iterator[tuple[str, Array]]:

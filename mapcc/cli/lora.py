@@ -9,6 +9,8 @@ import typer
 
 from mapcc.cli.options import KEYS_HELP, MappingFile, Settings, app, setting
 from mapcc.cli.output import say, say_name
+from mapcc.diagnostics.escape import escape
+from mapcc.diagnostics.fold import fold
 from mapcc.diagnostics.render import plural
 
 
@@ -40,4 +42,6 @@ def lora(
     done = api.convert_lora(mapping, source, out, model, under=under, prefix=prefix, settings=settings)
     if done.left_out:
         say(f"left out: {done.left_out} tensors that do not begin with {say_name(under)}")
+    for name in fold(done.dropped):
+        say(f"dropped, as its weight is: {escape(name)}")
     say(f"wrote {say_name(str(done.path))}: adapters of {plural(done.taken, 'weight')}, now of {done.given}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from math import prod
 from typing import Any
 
 import ml_dtypes
@@ -123,16 +124,21 @@ def _add(
         return
     down, up = read(adapter, roles["down"]), read(adapter, roles["up"])
     shape = model.tensors[weight].shape
-    rank, inputs = down.shape[0], int(np.prod(shape[1:]))
-    if down.size != rank * inputs or up.size != rank * shape[0] or up.shape[0] != shape[0]:
-        wrong = roles["down" if down.size != rank * inputs else "up"]
-        yield _misshapen(wrong.name, wrong, weight, model)
-        return
+    inputs = prod(shape[1:])
+    rank = down.shape[0] if down.ndim > 1 else 0
+    fits = {"down": rank > 0 and down.size == rank * inputs, "up": up.size == rank * shape[0] and up.ndim > 1}
+    for role, is_right in fits.items():
+        if not is_right or (role == "up" and up.shape[0] != shape[0]):
+            yield _misshapen(roles[role].name, roles[role], weight, model)
+            return
     alpha = None
     if "alpha" in roles:
         array = read(adapter, roles["alpha"])
+        if array.size != 1:
+            yield Diagnostic("MC901", f"{roles['alpha'].name} is not one number: {list(array.shape)}")
+            return
         out.alpha_dtype = out.alpha_dtype or array.dtype
-        alpha = float(array.reshape(-1)[0])
+        alpha = float(array.reshape(()))
     out.factors[weight] = Factors(down.reshape(rank, inputs), up.reshape(shape[0], rank), alpha)
 
 

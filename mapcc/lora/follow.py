@@ -71,8 +71,8 @@ def moved(bound: BoundMapping, target: str, arrays: Mapping[str, Array]) -> Arra
         Unfollowable: a rule computes.
     """
     instance, number = bound.given[target]
-    present = [a for name, a in arrays.items() if bound.taken.get(name) and instance in bound.taken[name]]
-    out = np.zeros(prod(instance.layout.target_shapes[number]), np.result_type(*present))
+    present = [a for name, a in arrays.items() if instance in bound.taken.get(name, ())]
+    out = np.zeros(prod(instance.layout.target_shapes[number]), _alike(present)[0].dtype)
     for move in instance.layout.moves:
         names = instance.sources[move.source]
         if move.target != number or not any(name in arrays for name in names):
@@ -186,9 +186,18 @@ def _stacked(blocks: Sequence[Factors]) -> Factors:
         blocks = [replace(block, up=_scaled(block.up, block.scale)) for block in blocks]
         scale = 1.0
     told = any(block.alpha is not None for block in blocks)
-    down = np.concatenate([block.down for block in blocks])
-    up = np.concatenate([block.up for block in blocks], axis=1)
+    down = np.concatenate(_alike([block.down for block in blocks]))
+    up = np.concatenate(_alike([block.up for block in blocks]), axis=1)
     return Factors(down, up, scale * rank if told else None)
+
+
+def _alike(arrays: Sequence[Array]) -> list[Array]:
+    """In one type: their own, or float32 for a mixture of halves."""
+    types = {array.dtype for array in arrays}
+    if len(types) == 1:
+        return list(arrays)
+    widest = np.dtype("<f8") if np.dtype("<f8") in types else np.dtype("<f4")
+    return [array.astype(widest) for array in arrays]
 
 
 def _scaled(array: Array, scale: float) -> Array:

@@ -216,6 +216,13 @@ FAULTS: dict[str, tuple[dict[str, tuple[int, ...]], str, str]] = {
     "no adapter": ({"a.weight": (6, 4)}, "MC901", "belong to no module"),
     "inputs": ({"a.lora_A.weight": (2, 5), "a.lora_B.weight": (6, 2)}, "MC901", "has shape [2, 5]"),
     "outputs": ({"a.lora_A.weight": (2, 4), "a.lora_B.weight": (5, 2)}, "MC901", "has shape [5, 2]"),
+    "a scalar": ({"a.lora_A.weight": (), "a.lora_B.weight": (6, 2)}, "MC901", "has shape []"),
+    "no rank": ({"a.lora_A.weight": (0, 4), "a.lora_B.weight": (6, 0)}, "MC901", "has shape [0, 4]"),
+    "many alphas": (
+        {"a.lora_A.weight": (2, 4), "a.lora_B.weight": (6, 2), "a.alpha": (3,)},
+        "MC901",
+        "a.alpha is not one number",
+    ),
     "a vector": ({"n.lora_A.weight": (2, 1), "n.lora_B.weight": (4, 2)}, "MC902", "no matrix"),
     "computed": ({"e.lora_A.weight": (2, 4), "e.lora_B.weight": (4, 2)}, "MC902", "neg_exp"),
     "mixed": ({"m.lora_A.weight": (2, 4), "m.lora_B.weight": (4, 2)}, "MC902", "mixes rows with columns"),
@@ -241,3 +248,36 @@ def test_what_cannot_be(case: str, tmp_path: Path, mapcc: Any) -> None:
     assert f"error[{code}]" in ran.err
     assert words in ran.err
     assert not out.exists()
+
+
+def test_what_is_dropped_is_told(tmp_path: Path, mapcc: Any) -> None:
+    (tmp_path / "m.mapcc").write_text('a.* -> b.*\ndrop c.** because "not used"\n', "utf-8")
+    (tmp_path / "keys.json").write_text('{"a.weight": [6, 4], "c.weight": [6, 4]}', "utf-8")
+    save_file(adapter({"a": (6, 4), "c": (6, 4)}), tmp_path / "lora.safetensors")
+    ran = mapcc("lora", tmp_path / "m.mapcc", "--source", tmp_path / "lora.safetensors",
+                "--model", tmp_path / "keys.json", "--out", tmp_path)  # fmt: skip
+    assert ran.code == 0
+    assert "dropped, as its weight is: c.weight" in ran.out
+    assert (tmp_path / "pytorch_lora_weights.safetensors").exists()
+
+
+def test_halves_of_two_kinds_are_joined_as_floats(tmp_path: Path) -> None:
+    import torch
+    from safetensors.torch import load_file as load
+    from safetensors.torch import save_file as save
+
+    (tmp_path / "m.mapcc").write_text("[t=q,k].* : d ... -> qk.* : (t d) ...\n", "utf-8")
+    (tmp_path / "keys.json").write_text('{"q.weight": [2, 3], "k.weight": [2, 3]}', "utf-8")
+    kinds = {"q": torch.bfloat16, "k": torch.float16}
+    save(
+        {
+            f"{n}.lora_{f}.weight": torch.ones(s, dtype=t)
+            for n, t in kinds.items()
+            for f, s in (("A", (1, 3)), ("B", (2, 1)))
+        },
+        tmp_path / "lora.safetensors",
+    )
+    paths = [tmp_path / name for name in ("m.mapcc", "lora.safetensors", "out.safetensors", "keys.json")]
+    out = load(mapcc.convert_lora(*paths).path)
+    assert {tensor.dtype for tensor in out.values()} == {torch.float32}
+    assert out["qk.lora_B.weight"].tolist() == [[1, 0], [1, 0], [0, 1], [0, 1]]
