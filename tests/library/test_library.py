@@ -16,6 +16,7 @@ from mapcc.library.identify import Known, identify, known_models
 from mapcc.tensors.spec import Manifest
 from tests.corpus.conftest import PAIRS
 from tests.library.test_fastvideo import TABLES
+from tests.library.test_litgpt import MAPPINGS as LITGPT_MAPPINGS
 from tests.library.test_oracles import INVERSES, ORACLES
 
 ENTRIES = catalog()
@@ -171,7 +172,7 @@ def test_what_a_header_says_wrongly(tmp_path: Path, said: str, fault: str) -> No
 
 def test_what_calls_itself_proven_has_an_oracle() -> None:
     """Live code of a peer, or a tiny pair that it made; a mapping and its inverse are proven together."""
-    shown = {oracle.mapping for oracle in ORACLES} | TABLES.keys() | set(PAIRS.values())
+    shown = {oracle.mapping for oracle in ORACLES} | TABLES.keys() | LITGPT_MAPPINGS | set(PAIRS.values())
     shown |= {back for name in shown for back in INVERSES.get(name, ())}
     claims = {each.name for each in ENTRIES if each.said("proof").startswith("proven")}
     assert claims - shown == set()
