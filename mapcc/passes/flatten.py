@@ -168,16 +168,14 @@ class _Flattener:
     def _use(self, use: rules.Use, context: _Context) -> None:
         opened = self.loader.used(use, context.path, context.chain)
         if opened is None:
-            everything = Pattern((Deep(),))
-            source, target = self.program.separators
-            left = join(join(context.left, use.left, source), everything, source)
-            right = join(join(context.right, use.right, target), everything, target)
-            self.program.failed_left += alternatives([left])
-            self.program.failed_right += alternatives([right])
+            self._unknown(use, context)
             return
         path, mapping = opened
         if use.inverse:
+            before = len(self.found)
             mapping = turned(mapping, self.found)
+            if len(self.found) > before:
+                self._unknown(use, context)
         inside = self._inside(context, use.left, use.right, use.modifiers)
         outermost = self.program.scope
         scope = Scope(overrides=outermost.overrides, configs=outermost.configs)
@@ -186,6 +184,15 @@ class _Flattener:
                 message = "'separator' and 'dtype' are said once for the whole output, not in a used file"
                 self._fault("MC107", message, statement.span)
         self.body(mapping.body, replace(inside, scope=scope, path=path, chain=(*context.chain, path)))
+
+    def _unknown(self, use: rules.Use, context: _Context) -> None:
+        """What the used file takes and gives cannot be told: no name below its prefixes is at fault."""
+        everything = Pattern((Deep(),))
+        source, target = self.program.separators
+        left = join(join(context.left, use.left, source), everything, source)
+        right = join(join(context.right, use.right, target), everything, target)
+        self.program.failed_left += alternatives([left])
+        self.program.failed_right += alternatives([right])
 
     # --- rules
 

@@ -110,7 +110,8 @@ def test_a_used_file_without_an_inverse(tmp_path: Path) -> None:
     (tmp_path / "there.mapcc").write_text("mapping m\n\na | neg_exp -> b\nc -> d\n", "utf-8")
     (tmp_path / "back.mapcc").write_text('mapping m\n\nuse inverse "there.mapcc"\n', "utf-8")
     checked = check(tmp_path / "back.mapcc", made("b d"))
-    assert [(d.code, d.span and d.span.source.name) for d in checked.diagnostics][:1] == [
+    # No more: what the file would have taken cannot be told.
+    assert [(d.code, d.span and d.span.source.name) for d in checked.diagnostics] == [
         ("MC701", str(tmp_path / "there.mapcc"))
     ]
 
