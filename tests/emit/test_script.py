@@ -446,7 +446,9 @@ def test_a_number_that_does_not_fit_leaves_nothing(tmp_path: Path) -> None:
 
 def test_keys_alone_are_no_source() -> None:
     with pytest.raises(MappingError, match="MC006"):
-        mapcc.emit_script(mapcc.parse("keep **"), mapcc.keys(ROOT / "mappings/llama/keys/meta.json#llama3_8b"))
+        mapcc.emit_script(
+            mapcc.parse("keep **"), mapcc.keys(ROOT / "mappings/llama/keys/meta.json#llama3_8b")
+        )
 
 
 def test_an_archive_is_refused(tmp_path: Path) -> None:
