@@ -75,9 +75,8 @@ def compact_text(manifests: Mapping[str, Manifest]) -> str:
     sizes = list(manifests)
     names: dict[tuple[int | None, ...], str] = {}
     groups: dict[tuple[str, ...], list[str]] = {}
-    for row in sorted(
-        rows, key=len, reverse=True
-    ):  # numbers of all sizes first: those of few may be the same
+    # Numbers of all sizes first: those of few may be the same.
+    for row in sorted(rows, key=len, reverse=True):
         members = tuple(size for size in sizes if size in row)
         groups.setdefault(members, []).append(_line(row, members, sizes, names))
     lines = [
