@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from mapcc.api.checking import Checked, KeySet, MappingLike, check, keys, opened_mapping, raise_if_any
-from mapcc.diagnostics.model import Diagnostic, Diagnostics
-from mapcc.errors import MappingError
-from mapcc.library.catalog import Entry, Pair, catalog, declared_pairs
+from mapcc.diagnostics.model import Diagnostics
+from mapcc.library.catalog import Entry, Pair, catalog, models_of
 from mapcc.library.identify import Match, known_models
 from mapcc.library.identify import identify as identified
 from mapcc.library.pages import pages
@@ -43,11 +42,7 @@ def check_models(mapping: MappingLike) -> Iterator[tuple[Pair, Checked]]:
     opened = opened_mapping(mapping, found)
     raise_if_any(found)
     assert opened.mapping is not None
-    pairs = declared_pairs(opened.mapping, opened.path)
-    if not pairs:
-        help = "name a key set: --source SRC"
-        raise MappingError([Diagnostic("MC007", f"`{opened.path}` names no key sets of its own", help=help)])
-    for pair in pairs:
+    for pair in models_of(opened.mapping, opened.path, "name a key set: --source SRC"):
         yield pair, check(opened.path, pair.source, pair.target)
 
 

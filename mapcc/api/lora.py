@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from mapcc.api.checking import KeySet, MappingLike, bound_mapping, held, keys, opened_mapping, raise_if_any
 from mapcc.diagnostics.model import Diagnostic, Diagnostics
 from mapcc.errors import MappingError
-from mapcc.library.catalog import declared_pairs
+from mapcc.library.catalog import models_of
 from mapcc.passes.check import Setting
 
 if TYPE_CHECKING:
@@ -73,10 +73,8 @@ def convert_lora(
     raise_if_any(found)
     assert opened.mapping is not None
     lora = keys(adapter)
-    models = [model] if model else [pair.source for pair in declared_pairs(opened.mapping, opened.path)]
-    if not models:
-        help = "name the model that the adapter is for: --model KEYS"
-        raise MappingError([Diagnostic("MC007", f"`{opened.path}` names no key sets of its own", help=help)])
+    help = "name the model that the adapter is for: --model KEYS"
+    models = [model] if model else [p.source for p in models_of(opened.mapping, opened.path, help)]
     faults: list[Diagnostic] = []
     for each in models:
         known = keys(each)

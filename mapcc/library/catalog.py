@@ -93,6 +93,18 @@ def _pairs(said: str, path: Path) -> list[Pair]:
     return [Pair(size, source[size], target[size]) for size in shared]
 
 
+def models_of(mapping: rules.Mapping, path: Path, help: str) -> tuple[Pair, ...]:
+    """The same, of a mapping that must name some; ``help`` says what to type where it names none.
+
+    Raises:
+        MappingError: MC007: it names none; or what it names cannot be read.
+    """
+    pairs = declared_pairs(mapping, path)
+    if not pairs:
+        raise MappingError([Diagnostic("MC007", f"`{path}` names no key sets of its own", help=help)])
+    return pairs
+
+
 def _sized(path: Path) -> dict[str, str]:
     """Each size of a file, and how it is opened; a file with one key set has the size ``base``."""
     name, hash, size = path.name.partition("#")
