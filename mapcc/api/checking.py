@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from mapcc.diagnostics.model import Diagnostic, Diagnostics
@@ -14,6 +14,7 @@ from mapcc.ir import rules
 from mapcc.ir.bound import BoundMapping
 from mapcc.ir.expr import Unevaluable
 from mapcc.ir.printer import print_mapping
+from mapcc.ir.rules import extended
 from mapcc.passes.check import Setting, bind
 from mapcc.passes.describe import Shown, describe_sources, describe_targets
 from mapcc.passes.verdict import Verdict, verdicts
@@ -100,6 +101,16 @@ def opened_mapping(mapping: MappingLike, found: Diagnostics) -> Opened:
     return Opened(loaded if len(found) == before else None, path, loader, found)
 
 
+def and_also(opened: Opened, statements: str) -> Opened:
+    """The mapping with further statements, given as text; they go before its own ``dtype``."""
+    if not statements or opened.mapping is None:
+        return opened
+    before = len(opened.found)
+    more = parse_source(Source("further statements", statements), opened.found)
+    whole = extended(opened.mapping, more)
+    return replace(opened, mapping=whole if len(opened.found) == before else None)
+
+
 def mapping_file(mapping: str | Path) -> Path:
     """A file that is there goes before a mapping of the library."""
     path = Path(mapping)
@@ -144,6 +155,7 @@ def check(
     source_config: str | Path | None = None,
     target_config: str | Path | None = None,
     select: str | None = None,
+    statements: str = "",
 ) -> Checked:
     """Hold a mapping against its key sets, before any weight is read.
 
@@ -153,9 +165,11 @@ def check(
         target: the key set that is wanted; without it only the source's side is checked.
         settings: values for the mapping's lets (``--set``).
         select: which dictionary of the source is meant (see :func:`keys`).
+        statements: further ones, as text, that this use of the mapping adds to it: what is ``external``
+            here, the ``dtype`` of the output.
     """
     with collector_off():
-        opened = opened_mapping(mapping, Diagnostics())
+        opened = and_also(opened_mapping(mapping, Diagnostics()), statements)
     return held(opened, source, target, settings, source_config, target_config, select)
 
 

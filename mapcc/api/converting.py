@@ -11,6 +11,7 @@ from mapcc.api.checking import (
     KeySet,
     MappingLike,
     Progress,
+    and_also,
     bound_mapping,
     collector_off,
     held,
@@ -41,6 +42,7 @@ def make_plan(
     source_config: str | Path | None = None,
     target_config: str | Path | None = None,
     select: str | None = None,
+    statements: str = "",
 ) -> Plan:
     """What :func:`convert` will do, from headers alone: exact files, ranges and moves, as data.
 
@@ -48,6 +50,7 @@ def make_plan(
         max_shard_size: bytes of tensors in one file.
         prefix: of the file names: ``model`` or ``diffusion_pytorch_model``.
         hash_source: read the whole source once more, for the SHA-256 of its files in the record.
+        statements: see :func:`mapcc.check`.
 
     Raises:
         MappingError: the mapping does not check clean, or the source has no weights.
@@ -56,10 +59,11 @@ def make_plan(
     from mapcc.plan import make_plan as planned
 
     with collector_off():
-        opened = opened_mapping(mapping, Diagnostics())
+        opened = and_also(opened_mapping(mapping, Diagnostics()), statements)
         checked = held(opened, source, target, settings, source_config, target_config, select)
         bound = bound_mapping(checked)
         asked = {"max_shard_size": max_shard_size, "prefix": prefix, "select": select}
+        asked |= {"statements": statements or None}
         asked |= {"settings": dict(settings)} if settings else {}
         made = planned(bound, max_shard_size=max_shard_size, prefix=prefix)
         return replace(

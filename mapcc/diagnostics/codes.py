@@ -95,6 +95,14 @@ _REGISTRY = (
     # Adapters.
     Code("MC901", "adapter does not fit the model"),
     Code("MC902", "adapter cannot follow a rule"),
+    # Ports.
+    Code("MC911", "tensors that no component takes"),
+    Code("MC912", "the target's loader would refuse this"),
+    Code("MC913", "weights do not load into the module"),
+    Code("MC914", "inputs must be declared"),
+    Code("MC915", "weights cannot be fetched", exit_code=2),
+    Code("MC916", "ported module differs from the official one"),
+    Code("MC917", "a step before this one is missing"),
 )
 
 CODES: dict[str, Code] = {entry.code: entry for entry in _REGISTRY}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from mapcc.ir.axes import Shape
 from mapcc.ir.expr import Expr
@@ -300,3 +300,10 @@ class Mapping:
     def about(self, topic: str) -> tuple[str, ...]:
         """What its ``about TOPIC`` statements say, in their order."""
         return tuple(each.text for each in self.body if isinstance(each, About) and each.topic == topic)
+
+
+def extended(mapping: Mapping, more: Mapping) -> Mapping:
+    """The mapping with the statements of another behind its own; a ``dtype`` of those replaces its own."""
+    is_typed = any(isinstance(statement, OutputDtype) for statement in more.body)
+    kept = [each for each in mapping.body if not (is_typed and isinstance(each, OutputDtype))]
+    return replace(mapping, body=(*kept, *more.body))

@@ -9,12 +9,14 @@ from typing import Any
 from mapcc.diagnostics.model import Diagnostic, Diagnostics
 from mapcc.errors import MappingError
 from mapcc.ir.bound import BoundMapping
+from mapcc.ir.rules import extended
 from mapcc.passes.check import bind
 from mapcc.runtime.audit import audit
 from mapcc.runtime.record import RECORD, Record, read_record
-from mapcc.syntax.load import Loader
+from mapcc.syntax.load import Loader, parse_source
 from mapcc.tensors.keysets import open_keyset
 from mapcc.tensors.spec import Manifest
+from mapcc.text import Source
 from mapcc.verify.compare import compare
 
 Progress = Callable[[int, int], None]
@@ -61,7 +63,10 @@ def _bound(record: Record, source: Manifest, out: Path) -> tuple[BoundMapping, M
     output = open_keyset(out)
     if mapping is None:
         raise MappingError(found)
-    settings = (record.origin.get("options") or {}).get("settings") or {}
+    options = record.origin.get("options") or {}
+    settings = options.get("settings") or {}
+    if options.get("statements"):
+        mapping = extended(mapping, parse_source(Source(RECORD, options["statements"]), found))
     bound = bind(mapping, main, source, None, settings, found, loader)
     if found.errors:
         raise MappingError(found)

@@ -1,0 +1,101 @@
+"""What a file or a piece of code is now, as a hash; each file is read once as long as it stays as it is."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+from xxhash import xxh3_128
+
+from mapcc.port.files import write_text
+
+GONE = "gone"
+_STEP = 1 << 22
+_CACHE = ".hashes.json"
+
+
+class Hashes:
+    """Hashes of contents, kept in the evidence's folder with size and time of each file.
+
+    A terabyte of weights is read once, and not for each question; whoever changes a file changes its time.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / _CACHE
+        self._known = _read(self._path)
+        self._new = False
+
+    def of_file(self, path: Path) -> str:
+        """Of the content; ``gone`` if there is no such file."""
+        try:
+            status = path.stat()
+        except OSError:
+            return GONE
+        stamp = f"{status.st_size}:{status.st_mtime_ns}:{status.st_ino}"
+        key = str(path.absolute())
+        known = self._known.get(key)
+        if known is None or known[0] != stamp:
+            known = (stamp, _content(path))
+            self._known[key] = known
+            self._new = True
+        return known[1]
+
+    def of_paths(self, paths: Iterable[Path]) -> str:
+        """Of several files, in this order, or of all in a folder by their names."""
+        digest = xxh3_128()
+        for path in paths:
+            for file in sorted(path.rglob("*")) if path.is_dir() else (path,):
+                if not file.is_dir():
+                    digest.update(f"{file.name}\0{self.of_file(file)}\0".encode())
+        return digest.hexdigest()
+
+    def save(self) -> None:
+        if self._new:
+            there = {path: list(known) for path, known in sorted(self._known.items()) if Path(path).exists()}
+            write_text(self._path, json.dumps(there, indent=1) + "\n")
+            self._new = False
+
+
+def of_text(text: str) -> str:
+    return xxh3_128(text.encode()).hexdigest()
+
+
+def _content(path: Path) -> str:
+    digest = xxh3_128()
+    try:
+        with path.open("rb") as file:
+            while block := file.read(_STEP):
+                digest.update(block)
+    except OSError:
+        return GONE
+    return digest.hexdigest()
+
+
+def _read(path: Path) -> dict[str, tuple[str, str]]:
+    try:
+        return {
+            key: (str(stamp), str(digest)) for key, (stamp, digest) in json.loads(path.read_bytes()).items()
+        }
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, TypeError, AttributeError):
+        return {}  # a cache: what is not understood is computed anew
+
+
+# --- code: named so that another machine finds the same file
+
+
+def code_name(path: Path, workspace: Path) -> str:
+    """``models.py`` in the workspace; ``diffusers/models/attention.py`` in an installed package."""
+    for root in (workspace, *map(Path, filter(None, sys.path))):
+        if path.is_relative_to(root.resolve()):
+            return path.relative_to(root.resolve()).as_posix()
+    return str(path)
+
+
+def code_file(name: str, workspace: Path) -> Path:
+    """The file that :func:`code_name` has named, or where it would be."""
+    roots = (workspace, *map(Path, filter(None, sys.path)))
+    return next((root / name for root in roots if (root / name).is_file()), workspace / name)

@@ -1,0 +1,260 @@
+"""What would make it right: mistakes that porters make, undone one at a time in the module at fault.
+
+If the activation that differed agrees after exchanging ``to_q`` and ``to_k``, the rules of these two are
+wrong, and nothing else is. Each guess costs a forward pass up to that activation, and no file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from itertools import combinations
+from typing import TYPE_CHECKING
+
+from mapcc.api import load, parse
+from mapcc.diagnostics.fold import fold
+from mapcc.errors import MappingError
+from mapcc.ir.bound import BoundMapping
+from mapcc.passes.describe import describe_targets
+from mapcc.port.components import source_keys
+from mapcc.port.features import axes_of
+from mapcc.port.pairs import module_of, sources_of
+from mapcc.port.parity import Pair
+from mapcc.port.sides import Compared, Sides
+from mapcc.port.spool import recorded
+from mapcc.port.symptoms import Repair
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+MOST_GUESSES = 400
+_CHUNKS = (2, 3, 4, 6)
+
+
+@dataclass(frozen=True, slots=True)
+class _Guess:
+    finding: str
+    values: Mapping[str, Tensor]
+    names: tuple[str, ...] = field(default=())
+
+
+def find_repair(
+    pair: Pair,
+    bound: BoundMapping,
+    sides: Sides,
+    row: Compared,
+    limit: float,
+    within: Sequence[str],
+) -> Repair | None:
+    """The first guess with which the activation of ``row`` is what it should be.
+
+    Args:
+        within: modules of the port, in whose parameters it is looked for, one after the other.
+    """
+    guesser = _Guesser(pair, bound)
+    tried = 0
+    for module in within:
+        for guess in guesser.guesses(module):
+            tried += 1
+            if tried > MOST_GUESSES:
+                return None
+            error = _error_with(pair, sides, row, guess.values)
+            if error is not None and error <= limit:
+                return Repair(guess.finding, guess.names or tuple(guess.values))
+    return None
+
+
+def _error_with(pair: Pair, sides: Sides, row: Compared, values: Mapping[str, Tensor]) -> float | None:
+    modules = dict(pair.ported.named_modules())
+    name, call = row.event.module, row.event.call
+    with (
+        _patched(pair, values),
+        recorded(modules, [name], sides.spool, until=(name, call, row.where)) as events,
+        suppress(MappingError),  # it was stopped, or cannot be computed with these values
+    ):
+        pair.run("ported")
+    last = next((event for event in events if event.call == call), None)
+    listed = (last.outputs if row.where == "out" else last.inputs) if last else []
+    return sides.error_of(row.event, row.where, {row.where: listed[0][1]}) if listed else None
+
+
+@contextmanager
+def _patched(pair: Pair, values: Mapping[str, Tensor]) -> Iterator[None]:
+    state = pair.ported.state_dict()
+    before = {name: state[name].clone() for name in values}
+    try:
+        for name, value in values.items():
+            state[name].copy_(value)
+        yield
+    finally:
+        for name, value in before.items():
+            state[name].copy_(value)
+
+
+# --- guesses
+
+
+class _Guesser:
+    def __init__(self, pair: Pair, bound: BoundMapping) -> None:
+        self.bound = bound
+        self.state = pair.ported.state_dict()
+        self.modules = dict(pair.ported.named_modules())
+        self.pair = pair
+        # The operations that values have gone through.
+        self.steps = {
+            shown.name: " ".join(dict.fromkeys(piece.steps for piece in shown.pieces if piece.steps))
+            for shown in describe_targets(bound)
+        }
+
+    def guesses(self, module: str) -> Iterator[_Guess]:
+        under = f"{module}." if module else ""
+        own = [name for name in self.state if name.startswith(under) and name in self.bound.given]
+        yield from self._exact(own)
+        yield from self._exchanged(own)
+        yield from self._single(own)
+        yield from self._heads(own)
+
+    def _exact(self, own: Sequence[str]) -> Iterator[_Guess]:
+        """Values as the official file has them: before casts, and before any arithmetic."""
+        for name in own:
+            done = self.steps[name]
+            exact = self._official_values(name) if done else None
+            if exact is not None and exact.shape == self.state[name].shape:
+                yield _Guess(f"{name} is right without `{done}`", {name: exact})
+
+    def _exchanged(self, own: Sequence[str]) -> Iterator[_Guess]:
+        """Two modules, or two parameters, of one shape each in the other's place."""
+        groups: dict[str, dict[str, str]] = {}
+        for name in own:
+            groups.setdefault(module_of(name), {})[name.rpartition(".")[2]] = name
+        for (one, ours), (two, theirs) in combinations(groups.items(), 2):
+            same = [leaf for leaf in ours if leaf in theirs and self._alike(ours[leaf], theirs[leaf])]
+            if same and ours.keys() == theirs.keys() and len(same) == len(ours):
+                values = {ours[leaf]: self.state[theirs[leaf]].clone() for leaf in same}
+                values |= {theirs[leaf]: self.state[ours[leaf]].clone() for leaf in same}
+                yield _Guess(f"{one} and {two} have each other's weights", values)
+        for one, two in combinations(own, 2):
+            if module_of(one) == module_of(two) and self._alike(one, two):
+                values = {one: self.state[two].clone(), two: self.state[one].clone()}
+                yield _Guess(f"{one} and {two} have each other's values", values)
+
+    def _alike(self, one: str, two: str) -> bool:
+        return self.state[one].shape == self.state[two].shape and one != two
+
+    def _single(self, own: Sequence[str]) -> Iterator[_Guess]:
+        """One module's parameters rearranged, or off by one."""
+        for name in own:
+            value = self.state[name]
+            if value.ndim == 2 and value.shape[0] == value.shape[1]:
+                yield _Guess(f"{name} is transposed", {name: value.T.clone()})
+        for module in dict.fromkeys(map(module_of, own)):
+            yield from self._chunks(module, own)
+        for name in own:
+            value = self.state[name]
+            if value.ndim == 1 and value.is_floating_point():
+                yield _Guess(f"{name} lacks 1: the port adds none to it", {name: value + 1})
+                yield _Guess(f"{name} has 1 too much: the port adds it", {name: value - 1})
+            if value.is_floating_point():
+                yield _Guess(f"{name} has the wrong sign", {name: -value})
+
+    def _chunks(self, module: str, own: Sequence[str]) -> Iterator[_Guess]:
+        """Halves, or other equal parts, of the outputs in each other's place: weight and bias together."""
+        names = [name for name in own if module_of(name) == module]
+        axes = {name: axes_of(self.modules[module], self.state[name].shape).out for name in names}
+        sizes = {self.state[name].shape[axes[name]] for name in names if self.state[name].ndim}
+        if len(sizes) != 1:
+            return
+        [size] = sizes
+        for count in _CHUNKS:
+            if size % count or size == count:
+                continue
+            for one, two in combinations(range(count), 2):
+                values = {name: _swapped(self.state[name], axes[name], count, one, two) for name in names}
+                yield _Guess(
+                    f"{module}: parts {one} and {two} of {count} stand in each other's place", values
+                )
+
+    # --- heads of a rotary embedding
+
+    def _heads(self, own: Sequence[str]) -> Iterator[_Guess]:
+        """The official rows, paired for rotation in the other way, or in heads of another size."""
+        weights = [name for name in own if self.state[name].ndim in (1, 2)]
+        rows = {name: plain for name in weights if (plain := self._unmoved(name)) is not None}
+        for size in _head_sizes([value.shape[0] for value in rows.values()]):
+            for finding, order in _ORDERS.items():
+                changed = {
+                    name: turned
+                    for name, value in rows.items()
+                    if value.shape[0] % size == 0
+                    and not (turned := _paired(value, size, order)).equal(self.state[name])
+                }
+                for names in _groups_of(list(changed)):
+                    told = ", ".join(fold(names))
+                    values = {name: changed[name] for name in names}
+                    yield _Guess(f"{told}: {finding}, in heads of {size}", values)
+
+    def _unmoved(self, name: str) -> Tensor | None:
+        """The official rows in the official order, if it is one whole tensor that was permuted."""
+        instance, number = self.bound.given[name]
+        if sum(move.target == number for move in instance.layout.moves) != 1 or self.steps[name]:
+            return None
+        value = self._official_values(name, in_official_order=True)
+        return value if value is not None and value.shape == self.state[name].shape else None
+
+    def _official_values(self, name: str, in_official_order: bool = False) -> Tensor | None:
+        import torch
+
+        sources = sources_of(self.bound, name)
+        if len(sources) != 1:
+            return None
+        whole = source_keys(self.pair.port, self.pair.component)
+        only = replace(whole, tensors={sources[0]: whole.tensors[sources[0]]})
+        [(_, value)] = load(parse("keep **"), only)
+        if in_official_order:
+            return value.to(self.state[name].device, self.state[name].dtype)
+        instance, number = self.bound.given[name]
+        moves = [move for move in instance.layout.moves if move.target == number]
+        out = torch.empty(instance.layout.target_shapes[number], dtype=value.dtype)
+        for move in moves:
+            size, given, taken = ([dim[at] for dim in move.dims] for at in range(3))
+            there = value.reshape(-1).as_strided(size, given, move.source_offset)
+            out.view(-1).as_strided(size, taken, move.target_offset).copy_(there)
+        return out.to(self.state[name].device)
+
+
+def _swapped(value: Tensor, axis: int, count: int, one: int, two: int) -> Tensor:
+    import torch
+
+    parts = list(value.chunk(count, axis))
+    parts[one], parts[two] = parts[two], parts[one]
+    return torch.cat(parts, axis)
+
+
+_ORDERS = {
+    "its rows are to be paired by halves": "halves",
+    "its rows are to be paired as neighbours": "neighbours",
+    "its rows are to stay as they are": "as they are",
+}
+
+
+def _paired(value: Tensor, size: int, order: str) -> Tensor:
+    rest = value.shape[1:]
+    if order == "halves":
+        return value.reshape(-1, size // 2, 2, *rest).transpose(1, 2).reshape(value.shape)
+    if order == "neighbours":
+        return value.reshape(-1, 2, size // 2, *rest).transpose(1, 2).reshape(value.shape)
+    return value
+
+
+def _head_sizes(rows: Sequence[int]) -> list[int]:
+    most = max(rows, default=0)
+    return [size for size in range(4, most + 1, 2) if any(count % size == 0 for count in rows)]
+
+
+def _groups_of(names: list[str]) -> Iterator[list[str]]:
+    """One alone, two together: q and k are turned, and nothing else."""
+    for name in names:
+        yield [name]
+    for pair in combinations(names, 2):
+        yield list(pair)

@@ -1,0 +1,318 @@
+"""The first divergence: the module at which a port stops doing what the official model does, and why.
+
+Both models run on the same inputs, every activation is kept on the disk, and the mapping says which are to be
+the same. In the order of the port's execution the first that is not is found; then it is asked what stands
+before it: the module itself, if its input was right; what has made its input, if not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from mapcc.api import load_mapping
+from mapcc.ir import rules
+from mapcc.ir.bound import BoundMapping
+from mapcc.port.components import hold, mapping_path
+from mapcc.port.evidence import Evidence
+from mapcc.port.model import Component, Port
+from mapcc.port.modules import code_of, parity_dtype
+from mapcc.port.pairs import Pairs, module_of, pairs_of, sources_of
+from mapcc.port.parity import Pair, prepared
+from mapcc.port.repair import find_repair
+from mapcc.port.sides import GROWTH, Compared, Sides, noise_of
+from mapcc.port.spool import Event, Spool, recorded
+from mapcc.port.state import State, weights_keys
+from mapcc.port.symptoms import Repair, attributes_that_differ, lost_bias, standing_elsewhere
+from mapcc.text import Span
+
+# FastVideo's order of looking for a fault.
+DEBUG_ORDER = ("mapping", "attention backend", "scheduler")
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """A parameter of the module at fault: what it is made of, and the rule that says so."""
+
+    name: str
+    sources: tuple[str, ...]
+    rule: Span | None
+
+
+@dataclass(frozen=True, slots=True)
+class Divergence:
+    """Where the two part, and what is known of it.
+
+    Attributes:
+        module: of the ported model: the smallest that is known to have the fault in it.
+        officials: what corresponds to it, as the mapping says; empty where nothing does.
+        seen_at: the first activation that differs: a module, and ``in`` or ``out``.
+        input_error, output_error: of the module, relative to the largest element; None: not comparable.
+        parameters: those that it owns; where the fault was found in some of them, these.
+        fault: ``mapping``, ``code`` or ``mapping or code``.
+        finding: what is wrong, in words, where that was found out.
+    """
+
+    module: str
+    officials: tuple[str, ...]
+    seen_at: tuple[str, str]
+    input_error: float | None
+    output_error: float | None
+    parameters: tuple[Parameter, ...]
+    fault: str
+    finding: str = ""
+    notes: tuple[str, ...] = ()
+
+    @property
+    def rules(self) -> tuple[Span, ...]:
+        return tuple(dict.fromkeys(each.rule for each in self.parameters if each.rule is not None))
+
+
+@dataclass(frozen=True, slots=True)
+class Traced:
+    """What a trace has shown; ``rows`` are all activations that could be compared, in order."""
+
+    component: str
+    rows: tuple[Compared, ...]
+    level: float
+    divergence: Divergence | None
+
+    @property
+    def compared(self) -> int:
+        return sum(row.error is not None for row in self.rows)
+
+    def as_json(self) -> dict[str, Any]:
+        first = self.divergence
+        return {
+            "compared": self.compared,
+            "largest_before": self.level,
+            "divergence": None
+            if first is None
+            else {
+                "module": first.module,
+                "official": list(first.officials),
+                "seen_at": " ".join(first.seen_at),
+                "input_error": first.input_error,
+                "output_error": first.output_error,
+                "parameters": [each.name for each in first.parameters],
+                "rules": [f"{rule.source.name}:{rule.line}" for rule in first.rules],
+                "fault": first.fault,
+                "finding": first.finding,
+            },
+        }
+
+
+def run_trace(port: Port, component: Component) -> Traced:
+    """Both models once, with everything recorded; then as many more runs of the port as there are guesses.
+
+    Raises:
+        MappingError: as :func:`run_parity`.
+    """
+    pair = prepared(port, component)
+    bound = hold(port, component).checked.bound
+    assert bound is not None  # it was converted
+    official, ported = dict(pair.official.named_modules()), dict(pair.ported.named_modules())
+    pairs = pairs_of(bound, official, ported, component.pairs)
+    spool = Spool()
+    try:
+        with recorded(official, official, spool) as theirs:
+            pair.run("official")
+        with recorded(ported, ported, spool) as ours:
+            pair.run("ported")
+        traced = _Tracer(pair, bound, Sides(pairs, theirs, ours, spool)).traced()
+    finally:
+        spool.close()
+    state = State(port)
+    name = component.name
+    keys = (f"mapping {name}", f"settings {name}", f"modules {name}", f"converted {name}")
+    code = (f"code {file}" for file in code_of(port, component.ported, pair.ported))
+    made_of = state.all_of(*keys, *weights_keys(port, component), *code)
+    state.record(Evidence("trace", name, traced.divergence is None, traced.as_json(), made_of))
+    return traced
+
+
+class _Tracer:
+    def __init__(self, pair: Pair, bound: BoundMapping, sides: Sides) -> None:
+        self.pair, self.bound, self.sides = pair, bound, sides
+        self.pairs: Pairs = sides.pairs
+        self.noise = noise_of(parity_dtype(pair.component))
+        self.rows = tuple(sides.compared())
+
+    def traced(self) -> Traced:
+        level, good, found = 0.0, [], None
+        for row in self.rows:
+            if row.error is None or (row.is_whole and row.where == "in"):
+                continue
+            if row.error > max(self.noise, GROWTH * level):
+                if row.is_whole and self._is_contradicted(row):
+                    continue
+                found = row
+                break
+            level = max(level, row.error)
+            good.append(row)
+        name = self.pair.component.name
+        if found is None:
+            return Traced(name, self.rows, level, None)
+        return Traced(name, self.rows, level, self._divergence(found, good, level))
+
+    def _is_contradicted(self, row: Compared) -> bool:
+        """Two modules may hold the same and yet give different things: then what comes next is right."""
+        after = [
+            later
+            for later in self.rows
+            if later.event.began > row.event.ended and not later.is_whole and later.error is not None
+        ]
+        return bool(after) and all(later.error is not None and later.error <= self.noise for later in after)
+
+    # --- from the first activation that differs to the module at fault
+
+    def _divergence(self, row: Compared, good: Sequence[Compared], level: float) -> Divergence:
+        event = row.event
+        limit = max(self.noise, GROWTH * level)
+        if row.where == "out" and not row.is_whole:
+            return self._of_owner(row, limit)
+        if row.where == "in":
+            elsewhere = standing_elsewhere(self.pair, self.sides, event, limit)
+            if elsewhere:
+                return self._standing(row, elsewhere)
+        module = self._maker(row) if row.where == "in" else event.module
+        holder = self._holder(event, good) if row.where == "in" else event.module
+        repair = self._repair(row, limit, [*dict.fromkeys((module or holder, holder))])
+        if repair is not None:
+            return self._told(row, _common(repair.modules), repair)
+        return self._told(row, module or holder, None)
+
+    def _of_owner(self, row: Compared, limit: float) -> Divergence:
+        """A module whose input is right and whose output is not."""
+        module = row.event.module
+        bias = lost_bias(self.pair, self.bound, self.sides, row, limit)
+        return self._told(row, module, bias or self._repair(row, limit, [module]))
+
+    def _maker(self, row: Compared) -> str | None:
+        """The innermost module that has given what came in wrong, if it came straight from one."""
+        digests = {kept.digest for _, kept in row.event.inputs[:1]}
+        before = [e for e in self.sides.ported if 0 < e.ended < row.event.began]
+        makers = [e for e in before if any(kept.digest in digests for _, kept in e.outputs[:1])]
+        right = {(r.event.module, r.event.call) for r in self.rows if self._is_right(r)}
+        makers = [e for e in makers if (e.module, e.call) not in right]
+        return min(makers, key=lambda e: e.ended).module if makers else None
+
+    def _is_right(self, row: Compared) -> bool:
+        return row.where == "out" and row.error is not None and row.error <= self.noise
+
+    def _holder(self, event: Event, good: Sequence[Compared]) -> str:
+        """The smallest module that was still at work, and in which something right was computed before."""
+        around = [
+            e for e in self.sides.ported if e.began < event.began and (not e.ended or e.ended > event.began)
+        ]
+        inner = sorted(around, key=lambda e: e.began, reverse=True)
+        for outer in inner:
+            if any(row.event.began > outer.began for row in good):
+                return outer.module
+        return inner[-1].module if inner else ""
+
+    def _repair(self, row: Compared, limit: float, within: Sequence[str]) -> Repair | None:
+        return find_repair(self.pair, self.bound, self.sides, row, limit, within)
+
+    # --- in words
+
+    def _told(self, row: Compared, module: str, repair: Repair | None) -> Divergence:
+        names = repair.parameters if repair else self._owned(module)
+        parameters = tuple(self._parameter(name) for name in names)
+        extra = tuple(
+            Parameter(name, (), self.bound.dropped[name].span) for name in (repair.dropped if repair else ())
+        )
+        officials = self._officials(module)
+        notes = () if repair else attributes_that_differ(self.pair, module, officials)
+        fault = "mapping" if repair else self._fault(names, notes)
+        return Divergence(
+            module,
+            officials,
+            (row.event.module, row.where),
+            self._error(module, "in"),
+            self._error(module, "out"),
+            (*parameters, *extra),
+            fault,
+            repair.finding if repair else _finding(fault, notes),
+            notes,
+        )
+
+    def _standing(self, row: Compared, elsewhere: str) -> Divergence:
+        module = row.event.module
+        own = ", ".join(row.officials)
+        finding = f"it gets what the official `{elsewhere}` gets, but its weights are those of `{own}`"
+        parameters = tuple(self._around(self._parameter(name)) for name in self._owned(module))
+        error = self._error(module, "out")
+        seen = (module, row.where)
+        return Divergence(module, row.officials, seen, row.error, error, parameters, "mapping", finding)
+
+    def _owned(self, module: str) -> list[str]:
+        under = f"{module}." if module else ""
+        return [name for name in self.bound.given if name.startswith(under)]
+
+    def _parameter(self, name: str) -> Parameter:
+        instance, _ = self.bound.given[name]
+        return Parameter(name, tuple(sources_of(self.bound, name)), instance.equation.span)
+
+    def _around(self, parameter: Parameter) -> Parameter:
+        """With the head of the block around its rule: there it says which layer is which."""
+        path = mapping_path(self.pair.port, self.pair.component)
+        head = parameter.rule and _head_around(load_mapping(path).body, parameter.rule)
+        return replace(parameter, rule=head) if head else parameter
+
+    def _officials(self, module: str) -> tuple[str, ...]:
+        if module in self.pairs.owners:
+            return self.pairs.owners[module].officials
+        if module in self.sides.wholes:
+            return (self.sides.wholes[module],)
+        own = [module_of(source) for name in self._owned(module) for source in sources_of(self.bound, name)]
+        return tuple(dict.fromkeys(own))
+
+    def _error(self, module: str, where: str) -> float | None:
+        return next((r.error for r in self.rows if r.event.module == module and r.where == where), None)
+
+    def _fault(self, names: Sequence[str], notes: Sequence[str]) -> str:
+        """Nothing else about the mapping would make it right. Where it only moves, the code is at fault."""
+        if notes or not names or all(self._is_plain(name) for name in names):
+            return "code"
+        return "mapping or code"
+
+    def _is_plain(self, name: str) -> bool:
+        """One whole tensor under another name: nothing that could be wrong but the name."""
+        instance, number = self.bound.given[name]
+        moves = [move for move in instance.layout.moves if move.target == number]
+        if len(moves) != 1 or not instance.sources[moves[0].source]:
+            return False
+        spec = self.bound.source.tensors[instance.sources[moves[0].source][-1]]
+        return spec.shape == instance.layout.target_shapes[number] and len(moves[0].dims) <= 1
+
+
+def _head_around(body: Sequence[rules.Statement], rule: Span) -> Span | None:
+    """The first line of the innermost block that a rule stands in."""
+    for statement in body:
+        if isinstance(statement, rules.Block):
+            places = [(each.span.source.name, each.span.start) for each in statement.body if each.span]
+            if (rule.source.name, rule.start) in places:
+                return statement.span
+            if (inner := _head_around(statement.body, rule)) is not None:
+                return inner
+    return None
+
+
+def _common(modules: Sequence[str]) -> str:
+    parts = [module.split(".") for module in modules]
+    out = []
+    for column in zip(*parts, strict=False):
+        if len(set(column)) > 1:
+            break
+        out.append(column[0])
+    return ".".join(out)
+
+
+def _finding(fault: str, notes: Sequence[str]) -> str:
+    if notes:
+        return f"the code differs: {'; '.join(notes)}"
+    if fault == "code":
+        return "its weights are the official ones: what is computed with them differs"
+    return ""
