@@ -63,7 +63,7 @@ OWNERS = {
 # pickle of an archive of torch, which nobody else can read as safely.
 TORCH_IN_FUNCTIONS = {"tensors/factory.py", "tensors/pickled.py"}
 
-DISTRIBUTIONS = {"yaml": "pyyaml"}
+DISTRIBUTIONS = {"yaml": "pyyaml", "PIL": "pillow", "skimage": "scikit-image"}
 
 
 @dataclass(frozen=True)
@@ -184,7 +184,8 @@ def test_third_party_packages_stay_with_their_owners(module: str) -> None:
 def test_what_is_imported_is_declared() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     extras = project["optional-dependencies"]
-    requirements = [*project["dependencies"], *extras["torch"], *extras["transformers"]]
+    optional = [*extras["torch"], *extras["transformers"], *extras["port"]]
+    requirements = [*project["dependencies"], *optional]
     declared = {re.split(r"[^\w.-]", requirement)[0].lower() for requirement in requirements}
     used = {found.top for module in modules() for found in imports(module)}
     third_party = used - set(sys.stdlib_module_names) - {"mapcc"}

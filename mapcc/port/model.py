@@ -172,6 +172,7 @@ class Port:
     Attributes:
         foreign: names in a file of several components that belong to none, and why.
         index: further entries of ``model_index.json``.
+        not_applicable: items of the gate that this model does not have, and why: it draws no pictures.
         plain: the file as plain data, for hashes of its parts.
     """
 
@@ -191,6 +192,7 @@ class Port:
     ssim: Outputs | None = None
     example: Example | None = None
     docs: tuple[str, ...] = ()
+    not_applicable: Mapping[str, str] = field(default_factory=dict)
     plain: Mapping[str, object] = field(default_factory=dict, compare=False, repr=False)
 
     @property

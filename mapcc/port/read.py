@@ -30,6 +30,8 @@ from mapcc.tensors.disk import read_all
 from mapcc.tensors.dtypes import parse_dtype
 from mapcc.text import Source, Span
 
+# Not every model has these; every model has components.
+EXCUSABLE = ("pipeline", "ssim", "example")
 KINDS = ("diffusers", "fastvideo", "python")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*")
@@ -89,6 +91,7 @@ def _port(fields: Fields, path: Path) -> Port:
         ssim=_outputs(fields, "ssim"),
         example=_example(fields),
         docs=fields.texts("docs"),
+        not_applicable=_not_applicable(fields),
     )
 
 
@@ -291,6 +294,13 @@ def _example(fields: Fields) -> Example | None:
     )
     inner.end()
     return example
+
+
+def _not_applicable(fields: Fields) -> dict[str, str]:
+    inner = fields.fields("not_applicable", "`not_applicable`")
+    reasons = {name: inner.text(name) for name in EXCUSABLE if inner.has(name)}
+    inner.end()
+    return reasons
 
 
 def _check_names(port: Port, fields: Fields) -> None:

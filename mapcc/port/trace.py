@@ -7,6 +7,7 @@ before it: the module itself, if its input was right; what has made its input, i
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -28,6 +29,7 @@ from mapcc.port.symptoms import Repair, attributes_that_differ, lost_bias, stand
 from mapcc.text import Span
 
 # FastVideo's order of looking for a fault.
+_NUMBER = re.compile("[0-9]+")
 DEBUG_ORDER = ("mapping", "attention backend", "scheduler")
 
 
@@ -242,7 +244,9 @@ class _Tracer:
         module = row.event.module
         own = ", ".join(row.officials)
         finding = f"it gets what the official `{elsewhere}` gets, but its weights are those of `{own}`"
-        parameters = tuple(self._around(self._parameter(name)) for name in self._owned(module))
+        parameters = tuple(self._parameter(name) for name in self._owned(module))
+        if _NUMBER.sub("0", elsewhere) in [_NUMBER.sub("0", official) for official in row.officials]:
+            parameters = tuple(map(self._around, parameters))  # of another layer: the block says which
         error = self._error(module, "out")
         seen = (module, row.where)
         return Divergence(module, row.officials, seen, row.error, error, parameters, "mapping", finding)
@@ -285,6 +289,8 @@ class _Tracer:
         if len(moves) != 1 or not instance.sources[moves[0].source]:
             return False
         spec = self.bound.source.tensors[instance.sources[moves[0].source][-1]]
+        if instance.equation.units[instance.layout.unit_of_source[moves[0].source]].steps:
+            return False
         return spec.shape == instance.layout.target_shapes[number] and len(moves[0].dims) <= 1
 
 
