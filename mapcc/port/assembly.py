@@ -83,6 +83,7 @@ def convert_port(
         weights = {each.name: _weights(state, each) for each in port.components}
         mark = _mark(state, plans, weights)
         if _is_there(port, mark):
+            _tidy(port)
             _record(state)
             return tuple(_made(each, plans[each.name], True) for each in port.components)
         stage = _beside(port, STAGE)
@@ -114,7 +115,8 @@ def _plans(port: Port, max_shard_size: int) -> dict[str, Plan]:
         else:
             found += one.checked.diagnostics
             held.append(one)
-    found += [*unclaimed(port), *index_faults(port)] if len(held) == len(port.components) else []
+    found += [] if len(held) < len(port.components) else unclaimed(port)
+    found += index_faults(port)
     if any(diagnostic.exit_code for diagnostic in found):
         raise MappingError(found)
     return {each.component.name: _plan(port, each, max_shard_size) for each in held}
@@ -329,6 +331,15 @@ def _finish(port: Port, stage: Path, mark: str) -> None:
         _sync_folder(port.out.parent)
         if old.exists():
             shutil.rmtree(old)
+        _tidy(port)
+
+
+def _tidy(port: Port) -> None:
+    """What a finished run leaves beside its output, if it was stopped on its last steps."""
+    stage = _beside(port, STAGE)
+    with writing(stage):
+        if stage.exists():
+            shutil.rmtree(stage)
         _beside(port, WEIGHTS).unlink(missing_ok=True)
 
 

@@ -51,7 +51,7 @@ def source_keys(port: Port, component: Component) -> Manifest:
     whole = joined(opened)
     if not component.prefix:
         return whole
-    length = len(component.prefix)
+    length = 0 if component.keep_prefix else len(component.prefix)
     own = {
         name[length:]: spec._replace(name=name[length:])
         for name, spec in whole.tensors.items()

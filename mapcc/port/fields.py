@@ -35,6 +35,10 @@ class Fields:
     def has(self, key: str) -> bool:
         return key in self._entries
 
+    def at(self, key: str) -> Span | None:
+        """Where the value of a field stands."""
+        return self._entries[key].span if key in self._entries else None
+
     def take(self, key: str, needed: str = "") -> Node | None:
         """The field's node; if it is missing and ``needed``, that is a fault, with this as help."""
         self._asked.append(key)

@@ -95,6 +95,7 @@ class Component:
     Attributes:
         sources: files or folders below the weights.
         prefix: what stands before its names in a file that holds others too.
+        keep_prefix: the mapping has the prefix in its own patterns.
         target_class: ``diffusers.WanTransformer3DModel``: the library token, and the class.
         config: of the target: a file, or what would be in it.
         keep: types that stay, each with the names: ``("F32", ("*.norm.*",))``; "" for as it is.
@@ -106,6 +107,7 @@ class Component:
     sources: tuple[str, ...]
     mapping: str
     prefix: str = ""
+    keep_prefix: bool = False
     select: str = ""
     settings: Mapping[str, Setting] = field(default_factory=dict)
     keys: str = ""

@@ -137,6 +137,7 @@ def _component(name: str, fields: Fields) -> Component:
         sources=fields.texts("source", needed="model.safetensors"),
         mapping=fields.text("mapping", needed=f"{name}.mapcc"),
         prefix=fields.text("prefix"),
+        keep_prefix=fields.flag("keep_prefix"),
         select=fields.text("select"),
         settings=_settings(fields),
         keys=fields.text("keys"),
@@ -172,14 +173,15 @@ def _settings(fields: Fields) -> dict[str, Setting]:
 def _class(fields: Fields) -> str:
     name = fields.text("class")
     if name and not re.fullmatch(r"[A-Za-z_][\w.]*\.[A-Za-z_]\w*", name):
-        fields.fault(f"`class` is a library and a class, and not {name!r}", help="diffusers.AutoencoderKL")
+        message = f"`class` is a library and a class, and not {name!r}"
+        fields.fault(message, fields.at("class"), "diffusers.AutoencoderKL")
     return name
 
 
 def _dtype(fields: Fields) -> str:
     name = fields.text("dtype")
     if name and parse_dtype(name) is None:
-        fields.fault(f"no type {name!r}", help="bf16, f16, f32")
+        fields.fault(f"no type {name!r}", fields.at("dtype"), "bf16, f16, f32")
     return name
 
 
@@ -217,9 +219,8 @@ def _side(fields: Fields, key: str) -> Side:
     inner = fields.fields(key, f"`{key}`")
     side = Side(inner.text("module"), inner.named("arguments"), inner.text("output"), inner.flag("loads"))
     if side.module and not side.module.startswith("py:"):
-        inner.fault(
-            "`module` is a Python factory", help="py:models.py:official, or py:package.module:function"
-        )
+        help = "py:models.py:official, or py:package.module:function"
+        inner.fault("`module` is a Python factory", inner.at("module"), help)
     inner.end()
     return side
 
@@ -298,23 +299,25 @@ def _example(fields: Fields) -> Example | None:
 
 def _not_applicable(fields: Fields) -> dict[str, str]:
     inner = fields.fields("not_applicable", "`not_applicable`")
-    reasons = {name: inner.text(name) for name in EXCUSABLE if inner.has(name)}
+    reasons = {name: inner.text(name) for name in EXCUSABLE}
     inner.end()
-    return reasons
+    return {name: why for name, why in reasons.items() if why}
 
 
 def _check_names(port: Port, fields: Fields) -> None:
     """Names become folders: none may lead elsewhere, and none may stand for two things."""
-    for kind, name in [
-        ("model", port.model),
-        *(("component", each.name) for each in port.components),
-        *(("asset", each.name) for each in port.assets),
-    ]:
+    named = [("component", each.name, each.span) for each in port.components]
+    named += [("asset", each.name, each.span) for each in port.assets]
+    for kind, name, span in [("model", port.model, fields.at("model")), *named]:
         if name and not _NAME.fullmatch(name):
-            fields.fault(f"the {kind} {name!r} cannot be the name of a folder", help="letters, digits, . _ -")
-    both = {each.name for each in port.components} & {each.name for each in port.assets}
-    for name in sorted(both):
-        fields.fault(f"`{name}` is a component and an asset")
-    for what, path in (("out", port.out_folder), *(("from", each.origin) for each in port.assets)):
-        if ".." in Path(path).parts:
-            fields.fault(f"`{what}: {path}` leads out of its folder")
+            fields.fault(
+                f"the {kind} {name!r} cannot be the name of a folder", span, "letters, digits, . _ -"
+            )
+    components = {each.name for each in port.components}
+    for asset in port.assets:
+        if asset.name in components:
+            fields.fault(f"`{asset.name}` is a component and an asset", asset.span)
+        if ".." in Path(asset.origin).parts:
+            fields.fault(f"`from: {asset.origin}` leads out of its folder", asset.span)
+    if ".." in Path(port.out_folder).parts:
+        fields.fault(f"`out: {port.out_folder}` leads out of its folder", fields.at("out"))

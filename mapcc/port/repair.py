@@ -6,9 +6,9 @@ wrong, and nothing else is. Each guess costs a forward pass up to that activatio
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import TYPE_CHECKING
 
@@ -19,9 +19,11 @@ from mapcc.ir.bound import BoundMapping
 from mapcc.passes.describe import describe_targets
 from mapcc.port.components import source_keys
 from mapcc.port.features import axes_of
+from mapcc.port.inputs import chosen
+from mapcc.port.measure import tensors_in
 from mapcc.port.pairs import module_of, sources_of
 from mapcc.port.parity import Pair
-from mapcc.port.sides import Compared, Sides
+from mapcc.port.sides import GROWTH, Compared, Sides, apart
 from mapcc.port.spool import recorded
 from mapcc.port.symptoms import Repair
 
@@ -36,7 +38,6 @@ _CHUNKS = (2, 3, 4, 6)
 class _Guess:
     finding: str
     values: Mapping[str, Tensor]
-    names: tuple[str, ...] = field(default=())
 
 
 def find_repair(
@@ -52,7 +53,7 @@ def find_repair(
     Args:
         within: modules of the port, in whose parameters it is looked for, one after the other.
     """
-    guesser = _Guesser(pair, bound)
+    guesser = _Guesser(pair, bound, _before(sides, row))
     tried = 0
     for module in within:
         for guess in guesser.guesses(module):
@@ -61,15 +62,47 @@ def find_repair(
                 return None
             error = _error_with(pair, sides, row, guess.values)
             if error is not None and error <= limit:
-                return Repair(guess.finding, guess.names or tuple(guess.values))
+                return Repair(guess.finding, tuple(guess.values))
     return None
+
+
+def _before(sides: Sides, row: Compared) -> set[str]:
+    """The modules that have begun before the activation: others have no part in it."""
+    moment = row.event.ended if row.where == "out" else row.event.began
+    return {event.module for event in sides.ported if event.began < moment}
+
+
+def output_is_right(pair: Pair, sides: Sides, values: Mapping[str, Tensor], limit: float) -> bool:
+    """Whether the whole model gives what the official one gives, with these values."""
+    try:
+        with patched(pair, values):
+            ours = tensors_in(chosen(pair.run("ported"), pair.component.ported.output))
+    except MappingError:
+        return False
+    return len(ours) == len(sides.wanted) and all(
+        a.shape == kept.shape and apart(sides.spool.read(kept), a.cpu()) <= GROWTH * limit
+        for (_, a), kept in zip(ours, sides.wanted, strict=True)
+    )
+
+
+def exchange(pair: Pair, one: str, two: str) -> dict[str, Tensor] | None:
+    """Two modules of the port with each other's parameters; None if they have others."""
+    state = pair.ported.state_dict()
+    ours, theirs = ({n: v for n, v in state.items() if module_of(n) == module} for module in (one, two))
+    leaves = [name.rpartition(".")[2] for name in ours]
+    if not leaves or leaves != [name.rpartition(".")[2] for name in theirs]:
+        return None
+    pairs = list(zip(ours.items(), theirs.items(), strict=True))
+    if any(a.shape != b.shape for (_, a), (_, b) in pairs):
+        return None
+    return {n: b.clone() for (n, _), (_, b) in pairs} | {n: a.clone() for (_, a), (n, _) in pairs}
 
 
 def _error_with(pair: Pair, sides: Sides, row: Compared, values: Mapping[str, Tensor]) -> float | None:
     modules = dict(pair.ported.named_modules())
     name, call = row.event.module, row.event.call
     with (
-        _patched(pair, values),
+        patched(pair, values),
         recorded(modules, [name], sides.spool, until=(name, call, row.where)) as events,
         suppress(MappingError),  # it was stopped, or cannot be computed with these values
     ):
@@ -80,7 +113,7 @@ def _error_with(pair: Pair, sides: Sides, row: Compared, values: Mapping[str, Te
 
 
 @contextmanager
-def _patched(pair: Pair, values: Mapping[str, Tensor]) -> Iterator[None]:
+def patched(pair: Pair, values: Mapping[str, Tensor]) -> Iterator[None]:
     state = pair.ported.state_dict()
     before = {name: state[name].clone() for name in values}
     try:
@@ -96,8 +129,9 @@ def _patched(pair: Pair, values: Mapping[str, Tensor]) -> Iterator[None]:
 
 
 class _Guesser:
-    def __init__(self, pair: Pair, bound: BoundMapping) -> None:
+    def __init__(self, pair: Pair, bound: BoundMapping, ran: Collection[str]) -> None:
         self.bound = bound
+        self.ran = ran
         self.state = pair.ported.state_dict()
         self.modules = dict(pair.ported.named_modules())
         self.pair = pair
@@ -109,7 +143,8 @@ class _Guesser:
 
     def guesses(self, module: str) -> Iterator[_Guess]:
         under = f"{module}." if module else ""
-        own = [name for name in self.state if name.startswith(under) and name in self.bound.given]
+        own = [n for n in self.state if n.startswith(under) and n in self.bound.given]
+        own = [name for name in own if module_of(name) in self.ran]
         yield from self._exact(own)
         yield from self._exchanged(own)
         yield from self._single(own)

@@ -38,12 +38,18 @@ class Compared:
 
 
 class Sides:
-    """Both recordings, with the pairs that the mapping gives."""
+    """Both recordings, with the pairs that the mapping gives, and the outputs that are ``wanted``."""
 
     def __init__(
-        self, pairs: Pairs, official: Sequence[Event], ported: Sequence[Event], spool: Spool
+        self,
+        pairs: Pairs,
+        official: Sequence[Event],
+        ported: Sequence[Event],
+        spool: Spool,
+        wanted: Sequence[Kept],
     ) -> None:
         self.pairs, self.official, self.ported, self.spool = pairs, official, ported, spool
+        self.wanted = wanted
         self.by_call = {(event.module, event.call): event for event in official}
         self.wholes = dict(_by_ported(pairs, {e.module for e in official}, {e.module for e in ported}))
 

@@ -30,7 +30,19 @@ from mapcc.syntax.load import Loader
 from mapcc.tensors.dump import dump_keys
 
 # What of a component its conversion depends on, and what its parity does beside that.
-_CONVERSION = ("source", "prefix", "select", "set", "keys", "class", "config", "dtype", "keep", "missing")
+_CONVERSION = (
+    "source",
+    "prefix",
+    "keep_prefix",
+    "select",
+    "set",
+    "keys",
+    "class",
+    "config",
+    "dtype",
+    "keep",
+    "missing",
+)
 _PARITY = ("official", "ported", "inputs", "parity", "pairs")
 
 

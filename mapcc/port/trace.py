@@ -8,7 +8,7 @@ before it: the module itself, if its input was right; what has made its input, i
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,20 +17,20 @@ from mapcc.ir import rules
 from mapcc.ir.bound import BoundMapping
 from mapcc.port.components import hold, mapping_path
 from mapcc.port.evidence import Evidence
+from mapcc.port.inputs import chosen
+from mapcc.port.measure import tensors_in
 from mapcc.port.model import Component, Port
 from mapcc.port.modules import code_of, parity_dtype
 from mapcc.port.pairs import Pairs, module_of, pairs_of, sources_of
 from mapcc.port.parity import Pair, prepared
-from mapcc.port.repair import find_repair
+from mapcc.port.repair import exchange, find_repair, output_is_right
 from mapcc.port.sides import GROWTH, Compared, Sides, noise_of
 from mapcc.port.spool import Event, Spool, recorded
 from mapcc.port.state import State, weights_keys
 from mapcc.port.symptoms import Repair, attributes_that_differ, lost_bias, standing_elsewhere
 from mapcc.text import Span
 
-# FastVideo's order of looking for a fault.
-_NUMBER = re.compile("[0-9]+")
-DEBUG_ORDER = ("mapping", "attention backend", "scheduler")
+_NUMBER = re.compile(r"(?<![^.])[0-9]+(?![^.])")  # of a layer: norm1 and norm2 are no layers
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,10 +119,11 @@ def run_trace(port: Port, component: Component) -> Traced:
     spool = Spool()
     try:
         with recorded(official, official, spool) as theirs:
-            pair.run("official")
+            output = chosen(pair.run("official"), component.official.output)
+        wanted = [spool.keep(tensor) for _, tensor in tensors_in(output)]
         with recorded(ported, ported, spool) as ours:
             pair.run("ported")
-        traced = _Tracer(pair, bound, Sides(pairs, theirs, ours, spool)).traced()
+        traced = _Tracer(pair, bound, Sides(pairs, theirs, ours, spool, wanted)).traced()
     finally:
         spool.close()
     state = State(port)
@@ -176,7 +177,7 @@ class _Tracer:
             return self._of_owner(row, limit)
         if row.where == "in":
             elsewhere = standing_elsewhere(self.pair, self.sides, event, limit)
-            if elsewhere:
+            if elsewhere and (self._is_other_layer(row, elsewhere) or self._explains(row, elsewhere, limit)):
                 return self._standing(row, elsewhere)
         module = self._maker(row) if row.where == "in" else event.module
         holder = self._holder(event, good) if row.where == "in" else event.module
@@ -240,12 +241,35 @@ class _Tracer:
             notes,
         )
 
+    def _is_other_layer(self, row: Compared, elsewhere: str) -> bool:
+        return _NUMBER.sub("0", elsewhere) in [_NUMBER.sub("0", official) for official in row.officials]
+
+    def _explains(self, row: Compared, elsewhere: str, limit: float) -> bool:
+        """Whether all is right when the two modules change places, here or in every layer."""
+        owners = self.pairs.owners.values()
+        other = next((each.name for each in owners if each.officials == (elsewhere,)), None)
+        here = exchange(self.pair, row.event.module, other) if other else None
+        if other is None or here is None:
+            return False
+        everywhere = dict(here)
+        for one, two in self._in_every_layer(row.event.module, other):
+            everywhere |= exchange(self.pair, one, two) or {}
+        return any(output_is_right(self.pair, self.sides, values, limit) for values in (here, everywhere))
+
+    def _in_every_layer(self, one: str, two: str) -> Iterator[tuple[str, str]]:
+        """The same two modules of other layers."""
+        kind = _NUMBER.sub("0", one)
+        for name in self.pairs.owners:
+            if _NUMBER.sub("0", name) == kind and len(_NUMBER.findall(two)) == len(_NUMBER.findall(name)):
+                numbers = iter(_NUMBER.findall(name))
+                yield name, _NUMBER.sub(lambda _, left=numbers: next(left), two)  # type: ignore[misc]
+
     def _standing(self, row: Compared, elsewhere: str) -> Divergence:
         module = row.event.module
         own = ", ".join(row.officials)
         finding = f"it gets what the official `{elsewhere}` gets, but its weights are those of `{own}`"
         parameters = tuple(self._parameter(name) for name in self._owned(module))
-        if _NUMBER.sub("0", elsewhere) in [_NUMBER.sub("0", official) for official in row.officials]:
+        if self._is_other_layer(row, elsewhere):
             parameters = tuple(map(self._around, parameters))  # of another layer: the block says which
         error = self._error(module, "out")
         seen = (module, row.where)

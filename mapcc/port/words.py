@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from mapcc.diagnostics.fold import fold
 from mapcc.diagnostics.model import Diagnostic
+from mapcc.errors import MappingError
 from mapcc.ir.bound import BoundMapping, Instance
 from mapcc.port.components import Held, hold, unclaimed
 from mapcc.port.evidence import Evidence
@@ -61,19 +62,24 @@ class ComponentCheck:
 def check_port(port: Port) -> Iterator[ComponentCheck]:
     """Every component's mapping against its key sets, and what concerns them all, as evidence too.
 
-    Raises:
-        MappingError: a key set cannot be read.
+    What keeps one from being read is told of it, and the others are checked.
     """
     state = State(port)
+    unread = False
     for component in port.components:
-        held = hold(port, component)
-        words = words_of(held, state)
-        checked = ComponentCheck(component.name, words, held.checked.diagnostics)
+        try:
+            held = hold(port, component)
+        except MappingError as error:
+            unread = True
+            checked = ComponentCheck(component.name, Words(strict_load=BLOCKED), error.diagnostics)
+        else:
+            checked = ComponentCheck(component.name, words_of(held, state), held.checked.diagnostics)
+        words = checked.words
         state.record(
             Evidence("check", component.name, checked.ok, words.as_json(), state.all_of(*_keys(component)))
         )
         yield checked
-    of_all = (*unclaimed(port), *index_faults(port))
+    of_all = (*(() if unread else unclaimed(port)), *index_faults(port))
     state.record(Evidence("check", "", not of_all, {}, state.all_of("section foreign", "section components")))
     if of_all:
         yield ComponentCheck("", Words(), of_all)

@@ -64,6 +64,6 @@ def test_an_address_space_of_what_the_plan_says() -> None:
 def limited(folder: Path, margin: int) -> subprocess.CompletedProcess[str]:
     out = folder / ("out" if margin > 0 else "none")
     script = [sys.executable, "-c", LIMITED, folder / "plan.json", out, margin]
-    # An arena of glibc's malloc reserves 64 MiB of addresses for each thread that comes to wait for another: luck.
+    # Each thread that has to wait for another may get an arena of glibc's, which reserves 64 MiB: luck.
     surroundings = os.environ | {"MALLOC_ARENA_MAX": "1"}
     return subprocess.run([*map(str, script)], capture_output=True, text=True, check=False, env=surroundings)
