@@ -113,7 +113,7 @@ def _derived(component: Component, module: Module) -> dict[str, TensorInput]:
             known[name] = made
     if unknown or not known:
         names = ", ".join(unknown) or "its arguments"
-        example = f"inputs: {{{(unknown or ['x'])[0]}: {{shape: [1, 16]}}}}"
+        example = f"inputs: {{{', '.join(f'{name}: {{shape: [1, 16]}}' for name in unknown or ['x'])}}}"
         message = f"`{component.name}`: nothing tells the shape of {names}"
         raise MappingError([Diagnostic("MC914", message, component.span, help=example)])
     return known
@@ -137,7 +137,7 @@ def _guess(name: str, config: object, module: Module) -> TensorInput | None:
 
     match name:
         case "input_ids" | "idx" | "tokens":
-            high = size(*_VOCABULARY)
+            high = size(*_VOCABULARY) or _vocabulary(module)
             return TensorInput((_BATCH, _TOKENS), "int", 0, high) if high else None
         case "timestep" | "timesteps" | "t":
             return TensorInput((_BATCH,), "int", 0, 1000)
@@ -154,6 +154,14 @@ def _guess(name: str, config: object, module: Module) -> TensorInput | None:
             return _first_layer(module)
         case _:
             return None
+
+
+def _vocabulary(module: Module) -> int | None:
+    """How many words the first embedding knows."""
+    import torch
+
+    embeddings = (part for part in module.modules() if isinstance(part, torch.nn.Embedding))
+    return next((part.num_embeddings for part in embeddings), None)
 
 
 def _first_layer(module: Module) -> TensorInput | None:

@@ -202,3 +202,59 @@ def test_a_wrong_epsilon_of_one_author(workspace: Workspace, wheel: Callable[...
     assert "first divergence in transformer.h.0.norm_1" in ran.out
     assert "variance_epsilon is 0.1 in the official module, eps is 1e-05 in the port" in ran.out
     assert workspace.port("gate").code == 1
+
+
+# Planted in the library's own mapping: text, other text, the module, what is found, the rule's beginning.
+PLANTED = {
+    "gate and up": (
+        "mlp.{gate,up,down}_proj.*",
+        "mlp.{up,gate,down}_proj.*",
+        "transformer.h.0.mlp",
+        "fc_1 and transformer.h.0.mlp.fc_2 have each other's weights",
+        "mlp.{up",
+    ),
+    "two norms": (
+        "norm_{1,2}.*",
+        "norm_{2,1}.*",
+        "transformer.h.0.norm_1",
+        "its weights are those of `model.layers.0.post_attention_layernorm`",
+        "{input",
+    ),
+    "k and v, of a fused projection": (
+        "self_attn.k_proj.* : k ..., self_attn.v_proj.* : v ...",
+        "self_attn.v_proj.* : k ..., self_attn.k_proj.* : v ...",
+        "transformer.h.0.attn.qkv",
+        "parts 2 and 3 of 4",
+        "self_attn.q_proj",
+    ),
+    "a square matrix": (
+        "self_attn.o_proj.* ",
+        "self_attn.o_proj.weight : a b -> attn.proj.weight : b a  #",
+        "transformer.h.0.attn.proj",
+        "transposed",
+        "self_attn.o_proj",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PLANTED)
+def test_faults_in_the_mapping(name: str, workspace: Workspace, wheel: Callable[..., Path]) -> None:
+    from mapcc.resources import library_mapping
+
+    right, wrong, module, finding, rule = PLANTED[name]
+    prepare(workspace, wheel(*LITGPT))
+    path = library_mapping("llama/hf_to_litgpt")
+    assert path is not None
+    lines = path.read_text("utf-8").splitlines()
+    text = "\n".join(line for line in lines if not line.startswith("about")) + "\n"
+    assert right in text
+    workspace.write("llama.mapcc", text.replace(right, wrong))
+    filled = (workspace.folder / "filled.yaml").read_text("utf-8")
+    workspace.write("port.yaml", filled.replace("llama/hf_to_litgpt", "llama.mapcc"))
+    workspace.good("convert")
+    assert workspace.port("parity", "transformer").code == 1
+    ran = workspace.port("trace")
+    assert f"first divergence in {module}\n" in ran.out
+    assert "fault: mapping: " in ran.out
+    assert finding in ran.out
+    assert f": {rule}" in ran.out.partition("rule at")[2]
