@@ -25,6 +25,7 @@ port_app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Carry a model from its official weights to a passed alignment gate, with evidence for each step.",
+    epilog="Example: mapcc port init wan --weights official_weights/wan",
 )
 app.add_typer(port_app)
 

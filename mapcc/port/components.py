@@ -11,6 +11,7 @@ from pathlib import Path
 from mapcc.api import Checked, check, keys
 from mapcc.diagnostics.fold import fold
 from mapcc.diagnostics.model import Diagnostic
+from mapcc.diagnostics.render import plural
 from mapcc.diagnostics.suggest import nearest
 from mapcc.errors import MappingError
 from mapcc.port.model import Component, Excluded, Port
@@ -197,8 +198,8 @@ def unclaimed(port: Port) -> Iterator[Diagnostic]:
         if left:
             heads = fold(dict.fromkeys(name.partition(".")[0] + ".*" for name in left), 4)
             help = f'foreign: [{{names: ["{heads[0]}"], because: "..."}}], or a component that takes them'
-            message = f"`{path}`: {len(left)} tensors belong to no component"
-            yield Diagnostic("MC911", message, None, names=tuple(fold(left)), help=help)
+            message = f"`{path}`: {plural(len(left), 'tensor')} that no component takes"
+            yield Diagnostic("MC911", message, sharing[0].span, names=tuple(fold(left)), help=help)
 
 
 def _shared(port: Port) -> dict[Path, list[Component]]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from mapcc.api import emit_config, identify
 from mapcc.api import keys as key_set
+from mapcc.diagnostics.model import Diagnostic
 from mapcc.errors import MappingError
 from mapcc.port.components import config_file, hold, mapping_path, statements
 from mapcc.port.evidence import Evidence
@@ -146,7 +147,9 @@ def need_of(port: Port, component: Component) -> Need:
         if same and not component.dtype:
             return Need(component.name, "no", ("every tensor has its name and its shape already",))
         return Need(
-            component.name, "yes", (f"{port.target.kind} has no config for names: they must be right",)
+            component.name,
+            "yes",
+            (f"{port.target.kind} has no table that renames: names must be right in the files",),
         )
     if component.prefix:
         return Need(component.name, "yes", ("it lies in one file with other components",))
@@ -171,7 +174,15 @@ def _reason(message: str, line: int) -> str:
 
 
 def inspect_port(port: Port) -> tuple[Layout, tuple[Need, ...]]:
-    """Layout and needs, recorded."""
+    """Layout and needs, recorded.
+
+    Raises:
+        MappingError: MC001: the weights are not there; a key set cannot be read.
+    """
+    if not port.weights_folder.is_dir():
+        help = "mapcc port fetch" if port.weights.repository else "weights: {path: FOLDER}"
+        message = f"`{port.weights_folder}` is no folder"
+        raise MappingError([Diagnostic("MC001", message, port.weights.span, help=help)])
     layout = layout_of(port.weights_folder)
     needs = tuple(need_of(port, component) for component in port.components)
     state = State(port)

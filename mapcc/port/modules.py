@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable, Iterator, Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -142,13 +143,15 @@ def load_strictly(
     unexpected = sorted(shapes.keys() - wanted.keys() - set(extra))
     misshapen = [name for name in shapes if name in wanted and tuple(wanted[name].shape) != shapes[name]]
     faults = (
-        (missing, f"{whose} wants tensors that are not there"),
-        (unexpected, f"{whose} does not have all that is there"),
-        (misshapen, f"{whose} has tensors of other shapes"),
+        (missing, f"{whose} wants tensors that are not there", 'missing: [{names: "...", because: "..."}]'),
+        (unexpected, f"{whose} does not have all that is there", "is it the module that `keys` tells of?"),
+        (misshapen, f"{whose} has tensors of other shapes", "is it built from the same config?"),
     )
     found = [
-        Diagnostic("MC913", f"`{component.name}`: {what}", component.span, names=tuple(fold(names)))
-        for names, what in faults
+        Diagnostic(
+            "MC913", f"`{component.name}`: {what}", component.span, help=help, names=tuple(fold(names))
+        )
+        for names, what, help in faults
         if names
     ]
     if found:
@@ -183,19 +186,15 @@ def code_of(port: Port, side: Side, module: Module) -> list[str]:
             if kind.__module__.partition(".")[0] not in ("torch", "builtins", "abc"):
                 files.add(_source(kind))
     if side.module:
-        files |= set(_factory_files(port, side))
+        files.add(factory_file(port, side.module))
     own = port.folder.resolve()
     return sorted({code_name(path, own) for path in files if path is not None})
 
 
-def _factory_files(port: Port, side: Side) -> Iterator[Path | None]:
-    where = place(port, side.module).removeprefix("py:").rpartition(":")[0]
-    if where.endswith(".py"):
-        yield Path(where).resolve()
-    else:
-        from importlib import import_module
-
-        yield _source(import_module(where))
+def factory_file(port: Port, factory: str) -> Path | None:
+    """The file of ``py:FILE.py:NAME`` or ``py:MODULE:NAME``."""
+    where = place(port, factory).removeprefix("py:").rpartition(":")[0]
+    return Path(where).resolve() if where.endswith(".py") else _source(import_module(where))
 
 
 def _source(thing: object) -> Path | None:

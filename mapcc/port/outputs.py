@@ -11,8 +11,10 @@ from mapcc.diagnostics.model import Diagnostic
 from mapcc.errors import MappingError
 from mapcc.port.components import place
 from mapcc.port.evidence import Evidence
+from mapcc.port.hashes import code_name
 from mapcc.port.measure import distance, tensors_in
 from mapcc.port.model import Outputs, Port
+from mapcc.port.modules import factory_file
 from mapcc.port.parity import Output
 from mapcc.port.pictures import Comparison, arrays_of, compare_outputs
 from mapcc.port.state import State, converted_keys
@@ -132,6 +134,8 @@ def _record(port: Port, item: str, passed: bool, figures: dict[str, Any], output
     state = State(port)
     keys = [f"section {item}", *converted_keys(port)]
     for where in (outputs.official, outputs.ported):
-        own = where.removeprefix("py:").rpartition(":")[0] if where.startswith("py:") else where
-        keys.append(f"{'code' if where.startswith('py:') else 'file'} {own}")
+        if not where.startswith("py:"):
+            keys.append(f"file {where}")
+        elif (file := factory_file(port, where)) is not None:
+            keys.append(f"code {code_name(file, port.folder.resolve())}")
     state.record(Evidence(item, "", passed, figures, state.all_of(*keys)))

@@ -72,6 +72,16 @@ def pairs_of(
     return Pairs(owners, tuple(_wholes(bound, official, ported)), {p: o for o, p in declared.items()})
 
 
+def same_names(
+    ported: Mapping[str, Module], official: Mapping[str, Module], declared: Mapping[str, str]
+) -> Pairs:
+    """Each module of the port with the official one of the same name."""
+    both = [name for name in ported if name in official and name]
+    owners = {name: Owner(name, (name,)) for name in both if [*ported[name].parameters(recurse=False)]}
+    wholes = tuple(((name,), (name,)) for name in both if name not in owners)
+    return Pairs(owners, wholes, {p: o for o, p in declared.items()})
+
+
 def _owner(
     name: str, parameters: list[str], bound: BoundMapping, official: Mapping[str, Module], module: Module
 ) -> Owner:

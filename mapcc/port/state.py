@@ -117,14 +117,27 @@ class State:
 
 
 def converted_keys(port: Port) -> list[str]:
-    return [f"converted {component.name}" for component in port.components]
+    """What whole pipelines rest on: what was converted, and by which mappings."""
+    return [f"{kind} {each.name}" for each in port.components for kind in ("mapping", "converted")]
 
 
 def weights_keys(port: Port, component: Component) -> list[str]:
-    files = []
-    for source in source_paths(port, component):
-        files.append(f"weights {source.relative_to(port.weights_folder).as_posix()}")
-    return files
+    """Of every file that holds its tensors: an index alone tells nothing of them."""
+    try:
+        files = list(source_keys(port, component).files) or source_paths(port, component)
+    except MappingError:
+        files = source_paths(port, component)
+    root = port.weights_folder
+    return [f"weights {f.relative_to(root).as_posix() if f.is_relative_to(root) else f}" for f in files]
+
+
+def target_key(port: Port, component: Component) -> list[str]:
+    """Of what names the target's keys: a file of them, or the code of a factory."""
+    where = component.keys or component.ported.module
+    if not where.startswith("py:"):
+        return [f"file {where}"] if where else []
+    file = where.removeprefix("py:").rpartition(":")[0]
+    return [f"code {file}"] if file.endswith(".py") else []
 
 
 # --- the mapping: its text, the texts that it uses, and what port.yaml adds

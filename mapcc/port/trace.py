@@ -13,6 +13,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from mapcc.api import load_mapping
+from mapcc.diagnostics.model import Diagnostic
+from mapcc.errors import MappingError
 from mapcc.ir import rules
 from mapcc.ir.bound import BoundMapping
 from mapcc.port.components import hold, mapping_path
@@ -21,11 +23,11 @@ from mapcc.port.inputs import chosen
 from mapcc.port.measure import tensors_in
 from mapcc.port.model import Component, Port
 from mapcc.port.modules import code_of, parity_dtype
-from mapcc.port.pairs import Pairs, module_of, pairs_of, sources_of
+from mapcc.port.pairs import Pairs, module_of, pairs_of, same_names, sources_of
 from mapcc.port.parity import Pair, prepared
 from mapcc.port.repair import exchange, find_repair, output_is_right
-from mapcc.port.sides import GROWTH, Compared, Sides, noise_of
-from mapcc.port.spool import Event, Spool, recorded
+from mapcc.port.sides import GROWTH, Compared, Sides, apart, noise_of
+from mapcc.port.spool import Event, Kept, Spool, recorded
 from mapcc.port.state import State, weights_keys
 from mapcc.port.symptoms import Repair, attributes_that_differ, lost_bias, standing_elsewhere
 from mapcc.text import Span
@@ -116,14 +118,22 @@ def run_trace(port: Port, component: Component) -> Traced:
     assert bound is not None  # it was converted
     official, ported = dict(pair.official.named_modules()), dict(pair.ported.named_modules())
     pairs = pairs_of(bound, official, ported, component.pairs)
-    spool = Spool()
+    if not any(owner.officials for owner in pairs.owners.values()):
+        # Its authors' weights in the port's own class, say, by another converter.
+        pairs = same_names(ported, official, component.pairs)
+    if not pairs.owners:
+        message = f"no module of the official `{component.name}` has a name that the mapping speaks of"
+        help = "does its factory wrap it? give the module whose names the checkpoint has"
+        raise MappingError([Diagnostic("MC914", message, component.span, help=help)])
+    spool = Spool(port.folder)  # not where temporary files are kept in memory
     try:
         with recorded(official, official, spool) as theirs:
             output = chosen(pair.run("official"), component.official.output)
         wanted = [spool.keep(tensor) for _, tensor in tensors_in(output)]
         with recorded(ported, ported, spool) as ours:
-            pair.run("ported")
-        traced = _Tracer(pair, bound, Sides(pairs, theirs, ours, spool, wanted)).traced()
+            output = chosen(pair.run("ported"), component.ported.output)
+        given = [spool.keep(tensor) for _, tensor in tensors_in(output)]
+        traced = _Tracer(pair, bound, Sides(pairs, theirs, ours, spool, wanted), given).traced()
     finally:
         spool.close()
     state = State(port)
@@ -136,8 +146,8 @@ def run_trace(port: Port, component: Component) -> Traced:
 
 
 class _Tracer:
-    def __init__(self, pair: Pair, bound: BoundMapping, sides: Sides) -> None:
-        self.pair, self.bound, self.sides = pair, bound, sides
+    def __init__(self, pair: Pair, bound: BoundMapping, sides: Sides, given: Sequence[Kept]) -> None:
+        self.pair, self.bound, self.sides, self.given = pair, bound, sides, given
         self.pairs: Pairs = sides.pairs
         self.noise = noise_of(parity_dtype(pair.component))
         self.rows = tuple(sides.compared())
@@ -156,8 +166,30 @@ class _Tracer:
             good.append(row)
         name = self.pair.component.name
         if found is None:
-            return Traced(name, self.rows, level, None)
+            return Traced(name, self.rows, level, self._of_the_output(level))
         return Traced(name, self.rows, level, self._divergence(found, good, level))
+
+    def _of_the_output(self, level: float) -> Divergence | None:
+        """Where all activations that could be compared agree, and the outputs do not."""
+        wanted, given = self.sides.wanted, self.given
+        limit = max(self.noise, GROWTH * level)
+        if len(wanted) == len(given) and all(a.shape == b.shape for a, b in zip(wanted, given, strict=True)):
+            read = self.sides.spool.read
+            error = max((apart(read(a), read(b)) for a, b in zip(wanted, given, strict=True)), default=0.0)
+            if error <= limit:
+                return None
+        else:
+            error = None
+        digests = {kept.digest for kept in given}
+        right = {row.event.module for row in self.rows if self._is_right(row)}
+        makers = [e for e in self.sides.ported if {kept.digest for _, kept in e.outputs[:1]} & digests]
+        module = next((e.module for e in sorted(makers, key=lambda e: e.ended) if e.module not in right), "")
+        finding = "every activation before it that could be compared agrees"
+        parameters = tuple(self._parameter(name) for name in self._owned(module)) if module else ()
+        seen = (module, "out")
+        return Divergence(
+            module, self._officials(module), seen, None, error, parameters, "mapping or code", finding
+        )
 
     def _is_contradicted(self, row: Compared) -> bool:
         """Two modules may hold the same and yet give different things: then what comes next is right."""

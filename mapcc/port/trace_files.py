@@ -28,7 +28,7 @@ def write_trace(port: Port, component: Component, which: str, path: Path) -> int
 
     pair = prepared(port, component)
     modules = dict(pair.side(which)[1].named_modules())
-    spool = Spool()
+    spool = Spool(port.folder)
     try:
         with recorded(modules, modules, spool) as events:
             pair.run(which)

@@ -13,7 +13,7 @@ from mapcc.port.components import Held, hold, unclaimed
 from mapcc.port.evidence import Evidence
 from mapcc.port.index import index_faults
 from mapcc.port.model import Component, Port
-from mapcc.port.state import State
+from mapcc.port.state import State, target_key
 
 PASS, EXCLUSIONS, BLOCKED, NOT_RUN = "pass", "pass_with_documented_exclusions", "blocked", "not_run"
 
@@ -76,7 +76,9 @@ def check_port(port: Port) -> Iterator[ComponentCheck]:
             checked = ComponentCheck(component.name, words_of(held, state), held.checked.diagnostics)
         words = checked.words
         state.record(
-            Evidence("check", component.name, checked.ok, words.as_json(), state.all_of(*_keys(component)))
+            Evidence(
+                "check", component.name, checked.ok, words.as_json(), state.all_of(*_keys(port, component))
+            )
         )
         yield checked
     of_all = (*(() if unread else unclaimed(port)), *index_faults(port))
@@ -85,8 +87,9 @@ def check_port(port: Port) -> Iterator[ComponentCheck]:
         yield ComponentCheck("", Words(), of_all)
 
 
-def _keys(component: Component) -> tuple[str, ...]:
-    return tuple(f"{kind} {component.name}" for kind in ("mapping", "settings", "names"))
+def _keys(port: Port, component: Component) -> list[str]:
+    kinds = [f"{kind} {component.name}" for kind in ("mapping", "settings", "names")]
+    return kinds + target_key(port, component)
 
 
 def words_of(held: Held, state: State) -> Words:

@@ -19,7 +19,7 @@ Mapcc = Callable[..., Any]
 
 COMMANDS = [
     *("check", "show", "keys", "fmt", "explain", "plan", "convert", "verify"),
-    *("emit-config", "emit-script", "invert", "list", "identify", "docs", "lora", "import", "diff"),
+    *("emit-config", "emit-script", "invert", "list", "identify", "docs", "lora", "import", "diff", "port"),
 ]
 KEYS = ("--source", "source.json", "--target", "target.json")
 FIELDS = [

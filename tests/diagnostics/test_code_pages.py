@@ -52,7 +52,7 @@ GROUPS = {
     "6": "Emitting",
     "7": "Inverting",
     "8": "Lint",
-    "9": "Adapters",
+    "9": "Adapters and ports",
 }
 
 _FILE = re.compile(r"^`([\w.-]+)`\n\n```\w+\n(.*?)^```$", re.MULTILINE | re.DOTALL)

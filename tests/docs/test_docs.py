@@ -50,7 +50,9 @@ _HIDDEN_FILE = re.compile(r"<!-- file: ([\w./-]+)")
 _KEYS = re.compile(r"<!-- (source|target) (\{.*\}) -->")
 _ROWS = re.compile(r"<!-- each row: (?:one rule|the same moves; source (\{.*\})) -->")
 _CELL = re.compile(r"(?<!\\)\|")
-_ERROR = re.compile(r"^(?:error\[|::error |different: )", re.MULTILINE)
+_ERROR = re.compile(
+    r"^(?:error\[|::error |different: |gate: not passed|[\w.]+: first divergence)", re.MULTILINE
+)
 _TOP_KEYS = ("mapping", "title", "about", "let", "separator", "dtype", "rules")
 
 

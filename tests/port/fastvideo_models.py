@@ -138,9 +138,33 @@ def strict_load(emitted):
     return found
 
 
+def traced(path):
+    """A forward pass of FastVideo's Wan under FastVideo's own activation trace."""
+    from pathlib import Path
+
+    from mapcc.port.parity import prepared
+    from mapcc.port.read import read_port
+
+    port = read_port(Path("port.yaml"))
+    pair = prepared(port, port.components[0])
+    stats = "abs_mean,sum,max,shape"
+    os.environ.update(
+        FASTVIDEO_TRACE_ACTIVATIONS="1", FASTVIDEO_TRACE_OUTPUT=path, FASTVIDEO_TRACE_STATS=stats,
+        FASTVIDEO_TRACE_LAYERS=".*", FASTVIDEO_TRACE_STEPS="",
+    )
+    from fastvideo.hooks.activation_trace import attach_activation_trace
+
+    manager = attach_activation_trace(pair.ported)
+    pair.run("ported")
+    manager.remove_from_manager()
+
+
 if __name__ == "__main__":
     from safetensors.torch import save_file
 
+    if sys.argv[1] == "trace":
+        traced(sys.argv[2])
+        sys.exit()
     state = strict_load(sys.argv[1])
     save_file({{name: tensor.contiguous() for name, tensor in state.items()}}, sys.argv[2])
 '''

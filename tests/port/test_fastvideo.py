@@ -98,3 +98,12 @@ def test_a_fault_is_found_in_its_module(wan: Workspace) -> None:
     assert done.returncode == 1
     assert "fault: mapping: blocks.1.to_q and blocks.1.to_k have each other's weights" in done.stdout
     assert "rule at wan.mapcc:" in done.stdout
+
+
+def test_its_own_activation_trace_is_read(wan: Workspace) -> None:
+    """One side from FastVideo's hooks, the other from Diffusers' module here."""
+    port("convert")
+    done = run("models.py", "trace", "fastvideo.jsonl")
+    assert done.returncode == 0, done.stdout + done.stderr
+    said = port("trace", "--ported", "fastvideo.jsonl")
+    assert int(said.partition("the traces agree in ")[2].split()[0]) > 20

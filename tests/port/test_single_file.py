@@ -61,7 +61,7 @@ def test_what_no_component_takes_is_told(workspace: Workspace) -> None:
     assert ran.code == 1
     assert "MC911" in ran.out
     assert "model_ema.{decay,num_updates}" in ran.out
-    assert "2 tensors belong to no component" in ran.out
+    assert "2 tensors that no component takes" in ran.out
     assert not (workspace.folder / "converted_weights/sd/unet").exists()
     assert workspace.port("convert").code == 1
     assert not (workspace.folder / "converted_weights/sd").exists()
