@@ -96,12 +96,16 @@ def init(
 
 
 @port_app.command(epilog="Example: mapcc port fetch")
-def fetch(port: PortFile = _HERE) -> None:
+def fetch(
+    port: PortFile = _HERE,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+) -> None:
     """Download what the port uses of the official weights, at the pinned commit, and record the hashes."""
-    from mapcc.cli.progress import written_size
+    from mapcc.cli.progress import progress_for, written_size
     from mapcc.port.fetch import fetch_port
 
-    fetched = fetch_port(_opened(port))
+    with progress_for(sys.stderr, quiet) as progress:
+        fetched = fetch_port(_opened(port), progress)
     size = sum(size for size, _ in fetched.files.values())
     say(
         f"{say_name(str(fetched.folder))}: {plural(len(fetched.files), 'file')}, {written_size(size)}, hashed"

@@ -1,9 +1,4 @@
-"""All components converted into one folder, which is complete or as it was before.
-
-    OUT.mapcc-port/           where it grows: a folder for each component, then configs, assets, the index
-    OUT.mapcc-port-weights    what weights it is made of
-    OUT.mapcc-port-journal    the lock
-    OUT.mapcc-old/            the one before, between two renames
+"""All components converted into one folder, which is complete or as it was before (``port/place.py``).
 
 A component is finished by its own rename, so that an interrupted port goes on with the one that it was at;
 one that would come out the same as it is in OUT already is linked from there. Nothing but the last rename
@@ -15,8 +10,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,21 +21,33 @@ from mapcc.plan import Plan
 from mapcc.plan.document import digest
 from mapcc.port.components import Held, config_file, config_of, hold, mapping_path, statements, unclaimed
 from mapcc.port.evidence import Evidence
-from mapcc.port.files import write_text, writing
+from mapcc.port.files import writing
 from mapcc.port.hashes import of_text
 from mapcc.port.index import INDEX, file_prefix, index_faults, is_indexed, is_one_file, model_index
 from mapcc.port.model import MAPPING_FOLDER, Asset, Component, Port
+from mapcc.port.place import (
+    MARK,
+    STAGE,
+    WEIGHTS,
+    beside,
+    check_place,
+    clear,
+    copy,
+    finish,
+    lock,
+    mark_text,
+    recover,
+    tidy,
+    write,
+)
 from mapcc.port.state import State, weights_keys
 from mapcc.runtime import Options
-from mapcc.runtime.journal import Journal, open_journal
+from mapcc.runtime.audit import audit
 from mapcc.runtime.record import RECORD, read_record
 
-STAGE, JOURNAL, OLD, WEIGHTS = ".mapcc-port", ".mapcc-port-journal", ".mapcc-old", ".mapcc-port-weights"
-MARK = "port.json"
 CONFIG = "config.json"
 SHARD = 5_000_000_000  # bytes: what the libraries' own save_pretrained cuts at
 _WHOLE = 1 << 62
-_FORMAT = 1
 
 Progress = Callable[[int, int], None]
 
@@ -75,19 +81,23 @@ def convert_port(
     """
     plans = _plans(port, max_shard_size)
     _check_assets(port)
-    _check_place(port)
-    total, done = sum(plan.bytes_written for plan in plans.values()), 0
+    check_place(port)
     state = State(port)
-    with _lock(port):
-        _recover(port)
+    done = _source_size(port)
+    total = done + sum(plan.bytes_written for plan in plans.values())
+    if progress is not None:
+        state.hashes.progress = lambda hashed: progress(min(hashed, done), total)
+    with lock(port):
+        recover(port)
         weights = {each.name: _weights(state, each) for each in port.components}
         mark = _mark(state, plans, weights)
-        if _is_there(port, mark):
-            _tidy(port)
+        state.hashes.progress = None
+        if _is_there(state, mark):
+            tidy(port)
             _record(state)
             return tuple(_made(each, plans[each.name], True) for each in port.components)
-        stage = _beside(port, STAGE)
-        _clear(stage, _beside(port, WEIGHTS), weights)
+        stage = beside(port, STAGE)
+        clear(stage, beside(port, WEIGHTS), weights)
         kept = set()
         for component in port.components:
             plan = plans[component.name]
@@ -95,10 +105,10 @@ def convert_port(
                 kept.add(component.name)
             done += plan.bytes_written
         for asset in port.assets:
-            _copy(port.weights_folder / asset.origin, stage / asset.name)
+            copy(port.weights_folder / asset.origin, stage / asset.name)
         if is_indexed(port):
-            _write(stage / INDEX, json.dumps(model_index(port), indent=2) + "\n")
-        _finish(port, stage, mark)
+            write(stage / INDEX, _index_text(port))
+        finish(port, stage, mark)
     _record(state)
     return tuple(_made(each, plans[each.name], each.name in kept) for each in port.components)
 
@@ -151,18 +161,6 @@ def _no_asset(port: Port, asset: Asset) -> Diagnostic:
     return Diagnostic("MC001", f"`{port.weights_folder / asset.origin}` is not there", asset.span, help=help)
 
 
-def _check_place(port: Port) -> None:
-    """What is at the output's place is this port's: its key sets, or an output of mapcc. MC005 otherwise."""
-    out = port.out
-    with writing(out):
-        names = {entry.name for entry in out.iterdir()} if out.is_dir() else set()
-        strange = out.exists() and not out.is_dir()
-    if strange or (names - {MAPPING_FOLDER} and not (out / MAPPING_FOLDER / MARK).is_file()):
-        why = "something is there that `mapcc port convert` did not make"
-        help = "remove it, or give `out:` another folder"
-        raise MappingError([Diagnostic("MC005", f"cannot write `{out}`: {why}", help=help)])
-
-
 # --- what the output is made of
 
 
@@ -182,14 +180,36 @@ def _mark(state: State, plans: dict[str, Plan], weights: dict[str, str]) -> str:
     return of_text(json.dumps(parts))
 
 
-def _is_there(port: Port, mark: str) -> bool:
+def _is_there(state: State, mark: str) -> bool:
+    """Whether the output is what this run would make, to the byte."""
+    port = state.port
     try:
-        known = json.loads((port.out / MAPPING_FOLDER / MARK).read_bytes())
+        small = {port.out / MAPPING_FOLDER / MARK: mark_text(mark)}
+        small |= {port.out / each.name / CONFIG: _config_text(port, each) for each in port.components}
+        small |= {port.out / INDEX: _index_text(port)}
+        written = all(path.read_text("utf-8") == text for path, text in small.items() if text)
     except (OSError, ValueError):
         return False
-    names = [component.name for component in port.components] + [asset.name for asset in port.assets]
-    is_whole = all((port.out / name).exists() for name in names)
-    return is_whole and known == {"mapcc port": _FORMAT, "made": mark}
+    return (
+        written
+        and all(_is_whole(state, component) for component in port.components)
+        and all(_is_same(state, asset) for asset in port.assets)
+    )
+
+
+def _is_whole(state: State, component: Component) -> bool:
+    """Whether a component is as it was converted: by its evidence, or else by the hashes of its record."""
+    folder = state.port.out / component.name
+    if state.holds("convert", component.name):
+        return True
+    return (folder / RECORD).is_file() and not audit(folder, read_record(folder))
+
+
+def _is_same(state: State, asset: Asset) -> bool:
+    one, two = state.port.weights_folder / asset.origin, state.port.out / asset.name
+    if one.is_file():
+        return state.hashes.of_file(one) == state.hashes.of_file(two)
+    return two.is_dir() and state.hashes.of_paths([one]) == state.hashes.of_paths([two])
 
 
 def _component(
@@ -209,9 +229,10 @@ def _component(
         names = [file.name for file in plan.files] + ([plan.index.name] if plan.index else [])
         _link(before, folder, [*names, RECORD])
     carry_out(plan, folder, progress=progress, running=running)
+    (folder / CONFIG).unlink(missing_ok=True)
     text = _config_text(state.port, component)
     if text:
-        _write(folder / CONFIG, text)
+        write(folder / CONFIG, text)
     return is_kept
 
 
@@ -242,6 +263,10 @@ def _link(before: Path, folder: Path, names: list[str]) -> None:
         part.rename(folder)
 
 
+def _index_text(port: Port) -> str:
+    return json.dumps(model_index(port), indent=2) + "\n" if is_indexed(port) else ""
+
+
 def _config_text(port: Port, component: Component) -> str:
     config = config_of(port, component)
     if config is None:
@@ -255,113 +280,11 @@ def _config_text(port: Port, component: Component) -> str:
     return json.dumps(own, indent=2) + "\n"
 
 
-def _copy(origin: Path, to: Path) -> None:
-    """A file or a folder as it is; links become what they lead to, as in the Hub's cache."""
-    with writing(to):
-        if to.is_dir():
-            shutil.rmtree(to)
-        if origin.is_dir():
-            shutil.copytree(origin, to, ignore=shutil.ignore_patterns(".cache"))
-        else:
-            shutil.copyfile(origin, to)
-
-
-def _write(path: Path, text: str) -> None:
-    with writing(path):
-        path.unlink(missing_ok=True)  # never into a file that another output shares
-        path.write_text(text, encoding="utf-8")
-
-
-# --- the place
-
-
-def _beside(port: Port, suffix: str) -> Path:
-    return port.out.with_name(port.out.name + suffix)
-
-
-@contextmanager
-def _lock(port: Port) -> Iterator[Journal]:
-    with writing(port.out):
-        port.out.parent.mkdir(parents=True, exist_ok=True)
-    journal = open_journal(_beside(port, JOURNAL), "port", durable=False)
-    try:
-        yield journal
-        journal.unlink()
-    finally:
-        journal.close()
-
-
-def _recover(port: Port) -> None:
-    """After a kill between the two renames the old output gets its name back; after them it goes."""
-    old = _beside(port, OLD)
-    with writing(old):
-        if old.exists() and port.out.exists():
-            shutil.rmtree(old)
-        elif old.exists():
-            old.rename(port.out)
-
-
-def _clear(stage: Path, known: Path, weights: dict[str, str]) -> None:
-    """The stage keeps only what was made of the same weights: components of this port, whole or in part."""
-    with writing(stage):
-        stage.mkdir(exist_ok=True)
-        before = json.loads(known.read_bytes()) if known.exists() else {}
-        usable = {name for name, digest in weights.items() if before.get(name) == digest}
-        for entry in stage.iterdir():
-            if entry.name.partition(".mapcc-")[0] in usable:
-                continue
-            if entry.is_dir() and not entry.is_symlink():
-                shutil.rmtree(entry)
-            else:
-                entry.unlink()
-        write_text(known, json.dumps(weights))
-
-
-def _finish(port: Port, stage: Path, mark: str) -> None:
-    dumps, old = stage / MAPPING_FOLDER, _beside(port, OLD)
-    with writing(port.out):
-        if port.dumps.is_dir():
-            _copy(port.dumps, dumps)
-        dumps.mkdir(exist_ok=True)
-        _write(dumps / MARK, json.dumps({"mapcc port": _FORMAT, "made": mark}) + "\n")
-        _sync(stage)
-        if port.out.exists():
-            port.out.rename(old)
-        stage.rename(port.out)
-        _sync_folder(port.out.parent)
-        if old.exists():
-            shutil.rmtree(old)
-        _tidy(port)
-
-
-def _tidy(port: Port) -> None:
-    """What a finished run leaves beside its output, if it was stopped on its last steps."""
-    stage = _beside(port, STAGE)
-    with writing(stage):
-        if stage.exists():
-            shutil.rmtree(stage)
-        _beside(port, WEIGHTS).unlink(missing_ok=True)
-
-
-def _sync(folder: Path) -> None:
-    """The disk has it all before the name tells of it."""
-    for path in folder.rglob("*"):
-        if path.is_file():
-            fd = os.open(path, os.O_RDONLY)
-            try:
-                os.fsync(fd)
-            finally:
-                os.close(fd)
-    for path in (folder, *(path for path in folder.rglob("*") if path.is_dir())):
-        _sync_folder(path)
-
-
-def _sync_folder(folder: Path) -> None:
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
+def _source_size(port: Port) -> int:
+    """Bytes of all official files, which are hashed first, unless they were before."""
+    names = {key for component in port.components for key in weights_keys(port, component)}
+    paths = [port.weights_folder / name.removeprefix("weights ") for name in names]
+    return sum(path.stat().st_size for path in paths if path.is_file())
 
 
 def _shifted(progress: Progress | None, before: int, total: int) -> Progress | None:
@@ -383,5 +306,7 @@ def _record(state: State) -> None:
         name = component.name
         keys = (f"mapping {name}", f"settings {name}", *weights_keys(port, component), f"converted {name}")
         record = read_record(port.out / name)
+        for file in record.files:
+            state.hashes.learn(port.out / name / file.name, file.blocks)
         figures = {"files": [file.name for file in record.files], "plan": record.plan}
         state.record(Evidence("convert", name, True, figures, state.all_of(*keys)))

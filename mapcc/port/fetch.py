@@ -6,7 +6,7 @@ The download itself is huggingface_hub's, which goes on where it was interrupted
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -22,6 +22,8 @@ from mapcc.port.state import State
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
+Progress = Callable[[int, int], None]
+
 RECORD = "fetched.json"
 _STEP = 1 << 22
 _INSIDE = ".cache"
@@ -34,10 +36,13 @@ class Fetched:
     files: dict[str, tuple[int, str]]  # size, SHA-256
 
 
-def fetch_port(port: Port) -> Fetched:
+def fetch_port(port: Port, progress: Progress | None = None) -> Fetched:
     """Download what is not there yet, hash all of it, and record both.
 
     Of weights that are a path nothing is fetched: they are hashed and recorded.
+
+    Args:
+        progress: called with the bytes hashed and the bytes to hash; downloads show their own.
 
     Raises:
         MappingError: MC915: the Hub does not answer, or has no such file; MC001: the path is not there.
@@ -48,7 +53,7 @@ def fetch_port(port: Port) -> Fetched:
     if not folder.is_dir():
         help = "weights: {path: FOLDER}"
         raise MappingError([Diagnostic("MC001", f"`{folder}` is no folder", port.weights.span, help=help)])
-    files = {path.relative_to(folder).as_posix(): _hashed(path) for path in _files(folder)}
+    files = _all_hashed(folder, progress)
     fetched = Fetched(folder, port.weights.revision, files)
     if port.weights.repository:
         record = {
@@ -145,9 +150,19 @@ def _files(folder: Path) -> Iterator[Path]:
             yield path
 
 
-def _hashed(path: Path) -> tuple[int, str]:
-    digest = sha256()
-    with path.open("rb") as file:
-        while block := file.read(_STEP):
-            digest.update(block)
-    return path.stat().st_size, digest.hexdigest()
+def _all_hashed(folder: Path, progress: Progress | None) -> dict[str, tuple[int, str]]:
+    """The size and the SHA-256 of each file, by its name."""
+    paths = list(_files(folder))
+    total, done = sum(path.stat().st_size for path in paths), 0
+    out: dict[str, tuple[int, str]] = {}
+    for path in paths:
+        digest, size = sha256(), 0
+        with path.open("rb") as file:
+            while block := file.read(_STEP):
+                digest.update(block)
+                size += len(block)
+                if progress is not None:
+                    progress(done + size, total)
+        done += size
+        out[path.relative_to(folder).as_posix()] = (size, digest.hexdigest())
+    return out

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from xxhash import xxh3_128
 
+from mapcc.plan.parts import PART
 from mapcc.port.files import write_text
 
 GONE = "gone"
-_STEP = 1 << 22
 _CACHE = ".hashes.json"
 
 
@@ -26,6 +27,8 @@ class Hashes:
         self._path = folder / _CACHE
         self._known = _read(self._path)
         self._new = False
+        self.progress: Callable[[int], None] | None = None  # told the bytes read so far
+        self._read = 0
 
     def of_file(self, path: Path) -> str:
         """Of the content; ``gone`` if there is no such file."""
@@ -33,11 +36,11 @@ class Hashes:
             status = path.stat()
         except OSError:
             return GONE
-        stamp = f"{status.st_size}:{status.st_mtime_ns}:{status.st_ino}"
+        stamp = _stamp(status)
         key = str(path.absolute())
         known = self._known.get(key)
         if known is None or known[0] != stamp:
-            known = (stamp, _content(path))
+            known = (stamp, self._content(path))
             self._known[key] = known
             self._new = True
         return known[1]
@@ -51,6 +54,25 @@ class Hashes:
                     digest.update(f"{file.name}\0{self.of_file(file)}\0".encode())
         return digest.hexdigest()
 
+    def learn(self, path: Path, blocks: Sequence[str]) -> None:
+        """A file that was just written, and the hashes of its blocks: it need not be read once more."""
+        if blocks:
+            self._known[str(path.absolute())] = (_stamp(path.stat()), _of_blocks(blocks))
+            self._new = True
+
+    def _content(self, path: Path) -> str:
+        blocks = []
+        try:
+            with path.open("rb") as file:
+                while block := file.read(PART):
+                    blocks.append(xxh3_128(block).hexdigest())
+                    self._read += len(block)
+                    if self.progress is not None:
+                        self.progress(self._read)
+        except OSError:
+            return GONE
+        return _of_blocks(blocks)
+
     def save(self) -> None:
         if self._new:
             there = {path: list(known) for path, known in sorted(self._known.items()) if Path(path).exists()}
@@ -58,19 +80,17 @@ class Hashes:
             self._new = False
 
 
+def _stamp(status: os.stat_result) -> str:
+    return f"{status.st_size}:{status.st_mtime_ns}:{status.st_ino}"
+
+
+def _of_blocks(blocks: Iterable[str]) -> str:
+    """As the record of a conversion has them: of :data:`PART` bytes each."""
+    return xxh3_128("".join(blocks).encode()).hexdigest()
+
+
 def of_text(text: str) -> str:
     return xxh3_128(text.encode()).hexdigest()
-
-
-def _content(path: Path) -> str:
-    digest = xxh3_128()
-    try:
-        with path.open("rb") as file:
-            while block := file.read(_STEP):
-                digest.update(block)
-    except OSError:
-        return GONE
-    return digest.hexdigest()
 
 
 def _read(path: Path) -> dict[str, tuple[str, str]]:

@@ -51,13 +51,22 @@ def arguments(side: Side, inputs: Mapping[str, Any]) -> dict[str, Any]:
     return {name: inputs[common] for name, common in side.arguments.items() if common in inputs}
 
 
+def copied(value: Any) -> Any:
+    """A tensor of its own: a forward pass may work in place."""
+    import torch
+
+    return value.clone() if isinstance(value, torch.Tensor) else value
+
+
 def called(module: Module, given: Mapping[str, Any]) -> object:
     """A forward pass; names that begin with a digit are positions."""
     import torch
 
     positional = [value for name, value in sorted(given.items()) if name.isdecimal()]
     named = {name: value for name, value in given.items() if not name.isdecimal()}
-    with torch.no_grad():
+    # As exact as the hardware can: TF32 would be taken for a fault.
+    exact = torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False)
+    with torch.no_grad(), exact:
         return module(*positional, **named)
 
 

@@ -11,7 +11,7 @@ from mapcc.api import emit_config, identify
 from mapcc.api import keys as key_set
 from mapcc.diagnostics.model import Diagnostic
 from mapcc.errors import MappingError
-from mapcc.port.components import config_file, hold, mapping_path, statements
+from mapcc.port.components import config_file, hold, mapping_path, source_paths, statements
 from mapcc.port.evidence import Evidence
 from mapcc.port.model import Component, Port
 from mapcc.port.state import State
@@ -166,7 +166,9 @@ def need_of(port: Port, component: Component) -> Need:
     except MappingError as error:
         reasons = tuple(_reason(d.message, d.span.line if d.span else 0) for d in error.diagnostics)
         return Need(component.name, "yes", reasons)
-    return Need(component.name, "no", ("every rule can be said in param_names_mapping",))
+    source = source_paths(port, component)[0]
+    command = f"mapcc emit-config {mapping_path(port, component)} --source {source} --format fastvideo"
+    return Need(component.name, "no", ("every rule can be said in param_names_mapping", command))
 
 
 def _reason(message: str, line: int) -> str:

@@ -11,7 +11,7 @@ from mapcc.diagnostics.model import Diagnostic
 from mapcc.errors import MappingError
 from mapcc.port.components import source_keys
 from mapcc.port.evidence import Evidence
-from mapcc.port.inputs import arguments, called, chosen, made_inputs
+from mapcc.port.inputs import arguments, called, chosen, copied, made_inputs
 from mapcc.port.measure import Distance, distance, tensors_in
 from mapcc.port.model import Component, Port, Side
 from mapcc.port.modules import code_of, official_module, parity_dtype, ported_module
@@ -82,8 +82,11 @@ class Pair:
         Raises:
             MappingError: MC004: it fails.
         """
+        import torch
+
         side, module = self.side(which)
-        given = arguments(side, self.inputs)
+        given = {name: copied(value) for name, value in arguments(side, self.inputs).items()}
+        torch.manual_seed(self.component.parity.seed)  # for what a forward pass draws by itself
         try:
             return called(module, given)
         except Exception as error:  # of the user's code, whatever it may be

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,7 +20,7 @@ import pytest
 
 import mapcc as library
 from mapcc.errors import MappingError
-from mapcc.port import assembly
+from mapcc.port import assembly, place
 from mapcc.port.assembly import convert_port
 from mapcc.port.read import read_port
 from tests.port.conftest import Workspace
@@ -188,6 +189,54 @@ def test_types_and_exceptions_of_port_yaml(ported: Workspace) -> None:
     assert ran.code == 0, ran.err
 
 
+def test_a_damaged_output_is_made_anew(ported: Workspace) -> None:
+    first = converted(ported)
+    out = ported.folder / "converted_weights/m"
+    for name in (
+        "a/diffusion_pytorch_model.safetensors",
+        "notes/one.txt",
+        "a/config.json",
+        "model_index.json",
+    ):
+        data = bytearray((out / name).read_bytes())
+        data[-1] ^= 1
+        (out / name).unlink()
+        (out / name).write_bytes(data)
+        assert converted(ported) == first, name
+    (out / "b/model.safetensors").unlink()
+    assert converted(ported) == first
+
+
+def test_shards_and_their_index(ported: Workspace) -> None:
+    ported.good("convert", "--max-shard-size", "30KB")
+    names = sorted(path.name for path in (ported.folder / "converted_weights/m/a").iterdir())
+    assert "diffusion_pytorch_model-00001-of-00003.safetensors" in names
+    assert "diffusion_pytorch_model.safetensors.index.json" in names
+
+
+def test_several_files_of_one_component(ported: Workspace) -> None:
+    import torch
+
+    for at in range(2):
+        ported.weights(f"weights/part{at}.safetensors", {f"{at}.w": torch.full((2, 2), float(at))})
+    text = PORT.replace(
+        "{source: all.safetensors, prefix: a., mapping: a.mapcc, keys: a.json,",
+        "{source: [part0.safetensors, part1.safetensors], mapping: a.mapcc,  keys: two.json,",
+    )
+    ported.write("two.json", json.dumps({"0.w": [2, 2], "1.w": [2, 2]}))
+    ported.write("port.yaml", text + "foreign: {names: a.*, because: not of this test}\n")
+    converted(ported)
+    from tests.library.test_oracles import loaded
+
+    found = loaded(ported.folder / "converted_weights/m/a")
+    assert {name: float(value.sum()) for name, value in found.items()} == {"0.w": 0, "1.w": 4}
+    made_of = ported.evidence("convert-a")["made_of"]
+    assert {key for key in made_of if key.startswith("weights")} == {
+        "weights part0.safetensors",
+        "weights part1.safetensors",
+    }
+
+
 # --- interrupted
 
 
@@ -211,8 +260,9 @@ def calls_of(monkeypatch: pytest.MonkeyPatch, stop_at: int) -> list[str]:
         monkeypatch.setattr(owner, name, call)
 
     for owner, names in (
-        (assembly, ("carry_out", "write_text", "_copy", "_write", "_sync", "_sync_folder", "_link")),
-        (assembly.shutil, ("rmtree",)),
+        (assembly, ("carry_out", "copy", "write", "_link")),
+        (place, ("write_text", "copy", "write", "sync_all", "sync_folder")),
+        (shutil, ("rmtree",)),
         (Path, ("rename", "unlink", "mkdir")),
     ):
         for name in names:
@@ -231,8 +281,6 @@ def stops(ported: Workspace) -> Iterator[int]:
 @pytest.mark.parametrize("again", [False, True], ids=["new", "over an earlier one"])
 def test_stopped_at_each_step_it_finishes_next_time(ported: Workspace, again: bool) -> None:
     """The output is absent, the old one, or the new one; never a part, and never lost."""
-    import shutil
-
     expected = converted(ported)
     out = ported.folder / "converted_weights/m"
     mapped(ported, "b", "{i}.w -> u.{i}.w\n")
@@ -260,8 +308,6 @@ def test_stopped_at_each_step_it_finishes_next_time(ported: Workspace, again: bo
 @pytest.mark.parametrize("seed", range(6))
 def test_killed_at_any_moment(ported: Workspace, seed: int) -> None:
     """The process itself, by SIGKILL."""
-    import shutil
-
     expected = converted(ported)
     shutil.rmtree(ported.folder / "converted_weights")
     shutil.rmtree(ported.folder / "evidence")
@@ -325,6 +371,14 @@ def test_a_changed_output_is_noticed(ported: Workspace) -> None:
     assert ran.code == 1
     assert "stale     a: converted" in ran.out
     assert "converted a has changed" in ran.out
+
+
+def test_what_was_hashed_while_it_was_written_is_what_is_there(ported: Workspace) -> None:
+    """The hashes of an output come from its conversion: reading it gives the same."""
+    ported.good("convert")
+    (ported.folder / "evidence/.hashes.json").unlink()
+    assert ported.good("status").count("converted") == 2
+    assert "stale" not in ported.good("status")
 
 
 def test_boxes_of_people_stay_as_they_are(ported: Workspace) -> None:
