@@ -67,9 +67,14 @@ def pairs_of(
     owners = {
         name: _owner(name, parameters, bound, official, ported[name])
         for name, parameters in by_module.items()
-        if name in ported
+        # A table that a whole block owns says nothing of the features that the block gives.
+        if name in ported and not _holds_others(name, by_module)
     }
     return Pairs(owners, tuple(_wholes(bound, official, ported)), {p: o for o, p in declared.items()})
+
+
+def _holds_others(name: str, modules: Mapping[str, object]) -> bool:
+    return not name or any(other.startswith(f"{name}.") for other in modules)
 
 
 def same_names(

@@ -6,7 +6,8 @@ wrong, and nothing else is. Each guess costs a forward pass up to that activatio
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from itertools import combinations
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 MOST_GUESSES = 400
+# After one that fits: another may fit as well, and more of the model.
+MORE_GUESSES = 40
+_NUMBER = re.compile(r"(?<![^.])[0-9]+(?![^.])")
 _CHUNKS = (2, 3, 4, 6)
 
 
@@ -38,6 +42,7 @@ _CHUNKS = (2, 3, 4, 6)
 class _Guess:
     finding: str
     values: Mapping[str, Tensor]
+    of_layers: bool = False
 
 
 def find_repair(
@@ -48,28 +53,44 @@ def find_repair(
     limit: float,
     within: Sequence[str],
 ) -> Repair | None:
-    """The first guess with which the activation of ``row`` is what it should be.
+    """A guess with which the activation of ``row`` is what it should be, and the model's output if possible.
+
+    Where no guess makes the output right, something else is wrong too: then the first for the activation.
 
     Args:
         within: modules of the port, in whose parameters it is looked for, one after the other.
     """
-    guesser = _Guesser(pair, bound, _before(sides, row))
-    tried = 0
-    for module in within:
-        for guess in guesser.guesses(module):
-            tried += 1
-            if tried > MOST_GUESSES:
-                return None
-            error = _error_with(pair, sides, row, guess.values)
-            if error is not None and error <= limit:
-                return Repair(guess.finding, tuple(guess.values))
-    return None
+    ran, called = _before(sides, row), {event.module for event in sides.ported}
+    guesser = _Guesser(pair, bound, lambda module: _took_part(module, ran, called))
+    first: Repair | None = None
+    left = MOST_GUESSES
+    for guess in (guess for module in within for guess in guesser.guesses(module)):
+        if left <= 0:
+            break
+        left -= 1
+        # With whole layers exchanged, the mapping's own counterparts are the wrong ones.
+        error = 0.0 if guess.of_layers else _error_with(pair, sides, row, guess.values)
+        if error is None or error > limit:
+            continue
+        found = Repair(guess.finding, tuple(guess.values), of_layers=guess.of_layers)
+        if output_is_right(pair, sides, guess.values, limit):
+            return found
+        if first is None and not guess.of_layers:
+            first, left = found, min(left, MORE_GUESSES)
+    return first
 
 
 def _before(sides: Sides, row: Compared) -> set[str]:
     """The modules that have begun before the activation: others have no part in it."""
     moment = row.event.ended if row.where == "out" else row.event.began
     return {event.module for event in sides.ported if event.began < moment}
+
+
+def _took_part(module: str, ran: Collection[str], called: Collection[str]) -> bool:
+    """Whether a module has begun; if it is never called, since its holder uses its weights, then that."""
+    while module and module not in called:
+        module = module_of(module)
+    return module in ran
 
 
 def output_is_right(pair: Pair, sides: Sides, values: Mapping[str, Tensor], limit: float) -> bool:
@@ -129,9 +150,9 @@ def patched(pair: Pair, values: Mapping[str, Tensor]) -> Iterator[None]:
 
 
 class _Guesser:
-    def __init__(self, pair: Pair, bound: BoundMapping, ran: Collection[str]) -> None:
+    def __init__(self, pair: Pair, bound: BoundMapping, took_part: Callable[[str], bool]) -> None:
         self.bound = bound
-        self.ran = ran
+        self.took_part = took_part
         self.state = pair.ported.state_dict()
         self.modules = dict(pair.ported.named_modules())
         self.pair = pair
@@ -144,11 +165,12 @@ class _Guesser:
     def guesses(self, module: str) -> Iterator[_Guess]:
         under = f"{module}." if module else ""
         own = [n for n in self.state if n.startswith(under) and n in self.bound.given]
-        own = [name for name in own if module_of(name) in self.ran]
+        own = [name for name in own if self.took_part(module_of(name))]
         yield from self._exact(own)
         yield from self._exchanged(own)
         yield from self._single(own)
         yield from self._heads(own)
+        yield from self._layers(module)
 
     def _exact(self, own: Sequence[str]) -> Iterator[_Guess]:
         """Values as the official file has them: before casts, and before any arithmetic."""
@@ -174,6 +196,19 @@ class _Guesser:
                 values = {one: self.state[two].clone(), two: self.state[one].clone()}
                 yield _Guess(f"{one} and {two} have each other's values", values)
 
+    def _layers(self, module: str) -> Iterator[_Guess]:
+        """The whole of a layer in another one's place."""
+        own = {name: name.removeprefix(module) for name in self.state if name.startswith(f"{module}.")}
+        for other in self.modules:
+            if not own or other == module or _NUMBER.sub("0", other) != _NUMBER.sub("0", module):
+                continue
+            twins = {name: f"{other}{rest}" for name, rest in own.items()}
+            if all(twin in self.state and self._alike(name, twin) for name, twin in twins.items()):
+                values = {name: self.state[twin].clone() for name, twin in twins.items()}
+                values |= {twin: self.state[name].clone() for name, twin in twins.items()}
+                known = {name: value for name, value in values.items() if name in self.bound.given}
+                yield _Guess(f"{module} and {other} have each other's weights", known, of_layers=True)
+
     def _alike(self, one: str, two: str) -> bool:
         return self.state[one].shape == self.state[two].shape and one != two
 
@@ -194,21 +229,22 @@ class _Guesser:
                 yield _Guess(f"{name} has the wrong sign", {name: -value})
 
     def _chunks(self, module: str, own: Sequence[str]) -> Iterator[_Guess]:
-        """Halves, or other equal parts, of the outputs in each other's place: weight and bias together."""
+        """Halves, or other equal parts, of the outputs in each other's place: together or alone."""
         names = [name for name in own if module_of(name) == module]
         axes = {name: axes_of(self.modules[module], self.state[name].shape).out for name in names}
         sizes = {self.state[name].shape[axes[name]] for name in names if self.state[name].ndim}
         if len(sizes) != 1:
             return
         [size] = sizes
+        together = [names] if len(names) == 1 else [names, *([name] for name in names)]
         for count in _CHUNKS:
             if size % count or size == count:
                 continue
             for one, two in combinations(range(count), 2):
-                values = {name: _swapped(self.state[name], axes[name], count, one, two) for name in names}
-                yield _Guess(
-                    f"{module}: parts {one} and {two} of {count} stand in each other's place", values
-                )
+                for group in together:
+                    values = {name: _swapped(self.state[name], axes[name], count, one, two) for name in group}
+                    whose = module if group is together[0] else group[0]
+                    yield _Guess(f"{whose}: parts {one} and {two} of {count} have each other's place", values)
 
     # --- heads of a rotary embedding
 

@@ -26,11 +26,13 @@ class Repair:
     Attributes:
         parameters: of the ported model, whose rules are wrong.
         dropped: official tensors that should not have been.
+        of_layers: whole layers are exchanged, so that it is the blocks around the rules that are wrong.
     """
 
     finding: str
     parameters: tuple[str, ...]
     dropped: tuple[str, ...] = ()
+    of_layers: bool = False
 
     @property
     def modules(self) -> list[str]:

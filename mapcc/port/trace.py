@@ -151,6 +151,7 @@ class _Tracer:
         self.pairs: Pairs = sides.pairs
         self.noise = noise_of(parity_dtype(pair.component))
         self.rows = tuple(sides.compared())
+        self.body = load_mapping(mapping_path(pair.port, pair.component)).body
 
     def traced(self) -> Traced:
         level, good, found = 0.0, [], None
@@ -215,7 +216,7 @@ class _Tracer:
         holder = self._holder(event, good) if row.where == "in" else event.module
         repair = self._repair(row, limit, [*dict.fromkeys((module or holder, holder))])
         if repair is not None:
-            return self._told(row, _common(repair.modules), repair)
+            return self._told(row, holder if repair.of_layers else _common(repair.modules), repair)
         return self._told(row, module or holder, None)
 
     def _of_owner(self, row: Compared, limit: float) -> Divergence:
@@ -230,20 +231,22 @@ class _Tracer:
         before = [e for e in self.sides.ported if 0 < e.ended < row.event.began]
         makers = [e for e in before if any(kept.digest in digests for _, kept in e.outputs[:1])]
         right = {(r.event.module, r.event.call) for r in self.rows if self._is_right(r)}
-        makers = [e for e in makers if (e.module, e.call) not in right]
+        makers = [e for e in makers if (e.module, e.call) not in right and not _passes_on(e)]
         return min(makers, key=lambda e: e.ended).module if makers else None
 
     def _is_right(self, row: Compared) -> bool:
         return row.where == "out" and row.error is not None and row.error <= self.noise
 
     def _holder(self, event: Event, good: Sequence[Compared]) -> str:
-        """The smallest module that was still at work, and in which something right was computed before."""
+        """The smallest module that was still at work, and that has been given something right."""
         around = [
             e for e in self.sides.ported if e.began < event.began and (not e.ended or e.ended > event.began)
         ]
         inner = sorted(around, key=lambda e: e.began, reverse=True)
+        given = [row.event.outputs[0][1].digest for row in good if row.where == "out" and row.event.outputs]
         for outer in inner:
-            if any(row.event.began > outer.began for row in good):
+            takes = outer.inputs[0][1].digest if outer.inputs else ""
+            if takes in given or any(row.event.began > outer.began for row in good):
                 return outer.module
         return inner[-1].module if inner else ""
 
@@ -255,6 +258,8 @@ class _Tracer:
     def _told(self, row: Compared, module: str, repair: Repair | None) -> Divergence:
         names = repair.parameters if repair else self._owned(module)
         parameters = tuple(self._parameter(name) for name in names)
+        if repair and repair.of_layers:
+            parameters = tuple(map(self._around, parameters))
         extra = tuple(
             Parameter(name, (), self.bound.dropped[name].span) for name in (repair.dropped if repair else ())
         )
@@ -317,8 +322,7 @@ class _Tracer:
 
     def _around(self, parameter: Parameter) -> Parameter:
         """With the head of the block around its rule: there it says which layer is which."""
-        path = mapping_path(self.pair.port, self.pair.component)
-        head = parameter.rule and _head_around(load_mapping(path).body, parameter.rule)
+        head = parameter.rule and _head_around(self.body, parameter.rule)
         return replace(parameter, rule=head) if head else parameter
 
     def _officials(self, module: str) -> tuple[str, ...]:
@@ -360,6 +364,12 @@ def _head_around(body: Sequence[rules.Statement], rule: Span) -> Span | None:
             if (inner := _head_around(statement.body, rule)) is not None:
                 return inner
     return None
+
+
+def _passes_on(event: Event) -> bool:
+    """Whether a module gives what it was given: a dropout that drops nothing."""
+    taken = {kept.digest for _, kept in event.inputs}
+    return all(kept.digest in taken for _, kept in event.outputs)
 
 
 def _common(modules: Sequence[str]) -> str:

@@ -16,6 +16,15 @@ def test_from_one_file_to_the_gate(workspace: Workspace) -> None:
     from diffusers import StableDiffusionPipeline
 
     prepare(workspace)
+    # What init finds by itself, and then what a person fills in.
+    filled = (workspace.folder / "port.yaml").read_text("utf-8")
+    (workspace.folder / "port.yaml").unlink()
+    pipeline = ("--target", "diffusers", "--pipeline", "StableDiffusionPipeline")
+    said = workspace.good("init", "sd", "--weights", "official_weights/sd", *pipeline)
+    assert "layout: monolithic" in said
+    assert 'prefix: "first_stage_model."' in (workspace.folder / "port.yaml").read_text("utf-8")
+    workspace.write("port.yaml", filled)
+
     assert "layout: monolithic" in workspace.good("inspect")
     workspace.good("keys")
     assert workspace.good("check").count("strict_load: not_run") == 3
