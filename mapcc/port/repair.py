@@ -218,6 +218,10 @@ class _Guesser:
             value = self.state[name]
             if value.ndim == 2 and value.shape[0] == value.shape[1]:
                 yield _Guess(f"{name} is transposed", {name: value.T.clone()})
+            for one in range(value.ndim - 1) if value.ndim > 2 else ():
+                if value.shape[one] == value.shape[one + 1] > 1:
+                    told = f"{name}: dimensions {one} and {one + 1} are exchanged"
+                    yield _Guess(told, {name: value.transpose(one, one + 1).clone()})
         for module in dict.fromkeys(map(module_of, own)):
             yield from self._chunks(module, own)
         for name in own:

@@ -8,7 +8,7 @@ from math import isclose
 from typing import TYPE_CHECKING
 
 from mapcc.ir.bound import BoundMapping
-from mapcc.port.pairs import module_of
+from mapcc.port.pairs import module_of, sources_of
 from mapcc.port.parity import Pair
 from mapcc.port.sides import Compared, Sides, apart
 from mapcc.port.spool import Event
@@ -68,6 +68,19 @@ def lost_bias(pair: Pair, bound: BoundMapping, sides: Sides, row: Compared, limi
     if not dropped and not parameters:
         parameters = tuple(name for name in bound.given if module_of(name) == row.event.module)
     return Repair(f"the official bias `{source}` is not added", parameters, dropped)
+
+
+def mixed_sources(bound: BoundMapping, module: str) -> Repair | None:
+    """A module that has its weight from one official module, and its bias from another."""
+    own = [name for name in bound.given if module_of(name) == module]
+    origins = {name: {module_of(source) for source in sources_of(bound, name)} for name in own}
+    kinds = {frozenset(found) for found in origins.values() if found}
+    if len(kinds) < 2:
+        return None
+    told = [
+        f"its {name.rpartition('.')[2]} is of {', '.join(sorted(found))}" for name, found in origins.items()
+    ]
+    return Repair("; ".join(told), tuple(own))
 
 
 def standing_elsewhere(pair: Pair, sides: Sides, event: Event, limit: float) -> str:

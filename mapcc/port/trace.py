@@ -29,7 +29,7 @@ from mapcc.port.repair import exchange, find_repair, output_is_right
 from mapcc.port.sides import GROWTH, Compared, Sides, apart, noise_of
 from mapcc.port.spool import Event, Kept, Spool, recorded
 from mapcc.port.state import State, weights_keys
-from mapcc.port.symptoms import Repair, attributes_that_differ, lost_bias, standing_elsewhere
+from mapcc.port.symptoms import Repair, attributes_that_differ, lost_bias, mixed_sources, standing_elsewhere
 from mapcc.text import Span
 
 _NUMBER = re.compile(r"(?<![^.])[0-9]+(?![^.])")  # of a layer: norm1 and norm2 are no layers
@@ -223,7 +223,8 @@ class _Tracer:
         """A module whose input is right and whose output is not."""
         module = row.event.module
         bias = lost_bias(self.pair, self.bound, self.sides, row, limit)
-        return self._told(row, module, bias or self._repair(row, limit, [module]))
+        found = bias or self._repair(row, limit, [module]) or mixed_sources(self.bound, module)
+        return self._told(row, module, found)
 
     def _maker(self, row: Compared) -> str | None:
         """The innermost module that has given what came in wrong, if it came straight from one."""

@@ -103,6 +103,70 @@ class Ported(nn.Module):
 def ported():
     return Ported()
 """
+CONV = """
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+class OfficialAttention(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.norm = nn.GroupNorm(4, 16)
+        self.q, self.k, self.v, self.proj_out = (nn.Conv2d(16, 16, 1) for _ in range(4))
+
+    def forward(self, x):
+        q, k, v = (project(self.norm(x)).flatten(2) for project in (self.q, self.k, self.v))
+        weights = torch.softmax(torch.einsum("bci,bcj->bij", q, k) / 4, -1)
+        return x + self.proj_out(torch.einsum("bcj,bij->bci", v, weights).view(x.shape))
+
+class Official(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv_in, self.attn_1 = nn.Conv2d(3, 16, 3, padding=1), OfficialAttention()
+        self.norm_out, self.conv_out = nn.GroupNorm(4, 16), nn.ConvTranspose2d(16, 3, 2, stride=2)
+
+    def forward(self, x):
+        return self.conv_out(F.silu(self.norm_out(self.attn_1(self.conv_in(x)))))
+
+class Attention(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.group_norm = nn.GroupNorm(4, 16)
+        self.to_q, self.to_k, self.to_v = (nn.Linear(16, 16) for _ in range(3))
+        self.to_out = nn.ModuleList([nn.Linear(16, 16)])
+
+    def forward(self, x):
+        y = self.group_norm(x).flatten(2).transpose(1, 2)
+        q, k, v = (project(y)[:, None] for project in (self.to_q, self.to_k, self.to_v))
+        y = self.to_out[0](F.scaled_dot_product_attention(q, k, v)[:, 0])
+        return x + y.transpose(1, 2).reshape(x.shape)
+
+class Ported(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv_in, self.attentions = nn.Conv2d(3, 16, 3, padding=1), nn.ModuleList([Attention()])
+        self.conv_norm_out, self.conv_out = nn.GroupNorm(4, 16), nn.ConvTranspose2d(16, 3, 2, stride=2)
+
+    def forward(self, x):
+        return self.conv_out(F.silu(self.conv_norm_out(self.attentions[0](self.conv_in(x)))))
+
+def official():
+    return Official()
+
+def ported():
+    return Ported()
+"""
+CONV_MAPPING = """\
+keep conv_in.*, conv_out.*
+norm_out.* -> conv_norm_out.*
+attn_1 -> attentions.0 {
+    norm.* -> group_norm.*
+    {q,k,v}.weight : o i () () -> {to_q,to_k,to_v}.weight : o i
+    {q,k,v}.bias -> {to_q,to_k,to_v}.bias
+    proj_out.weight : o i () () -> to_out.0.weight : o i
+    proj_out.bias -> to_out.0.bias
+}
+"""
 PORT = """\
 model: m
 weights: {path: w}
@@ -115,12 +179,34 @@ components:
     ported: {module: "py:models.py:ported", arguments: {ids: input_ids}}
     inputs: {input_ids: {shape: [2, 9], dtype: int, high: 20}}
 """
-MODELS = {"bert": (BERT, "bert/minilm_to_torch"), "gpt": (GPT, "gpt/gpt2_hf_to_nanogpt")}
+CONV_PORT = (
+    PORT.partition("    official:")[0]
+    + """\
+    official: {module: "py:models.py:official"}
+    ported: {module: "py:models.py:ported"}
+    inputs: {x: {shape: [1, 3, 8, 8]}}
+"""
+)
+
+
+def of_library(name: str) -> str:
+    """A mapping of the library, for models that have nothing to drop."""
+    path = library_mapping(name)
+    assert path is not None
+    lines = path.read_text("utf-8").splitlines()
+    return "\n".join(line for line in lines if not line.startswith(("about", "drop"))) + "\n"
+
+
+MODELS = {
+    "bert": (BERT, of_library("bert/minilm_to_torch"), PORT),
+    "gpt": (GPT, of_library("gpt/gpt2_hf_to_nanogpt"), PORT),
+    "conv": (CONV, CONV_MAPPING, CONV_PORT),
+}
 
 
 @dataclass(frozen=True)
 class Fault:
-    """``mapping`` and ``code``: a text, and what stands for it. ``rule``: how the one that is named begins."""
+    """``mapping`` and ``code``: a text, and what stands for it. ``rule``: how the named one begins."""
 
     model: str
     module: str
@@ -200,6 +286,30 @@ FAULTS = {
     "an activation that is a module": Fault(
         "gpt", "transformer.h.0.mlp.gelu", "code", "", code=('approximate="tanh"', 'approximate="none"')
     ),
+    "q and k of convolutions that become linear layers": Fault(
+        "conv",
+        "attentions.0",
+        "mapping",
+        "attentions.0.to_q and attentions.0.to_k have each other's weights",
+        "",
+        ("{q,k,v}.", "{k,q,v}."),
+    ),
+    "a weight of one module and a bias of another": Fault(
+        "conv",
+        "attentions.0.to_q",
+        "mapping",
+        "its bias is of attn_1.q",
+        "",
+        ("{q,k,v}.weight", "{k,q,v}.weight"),
+    ),
+    "height and width": Fault(
+        "conv",
+        "conv_in",
+        "mapping",
+        "dimensions 2 and 3 are exchanged",
+        "conv_in.weight",
+        ("keep conv_in.*", "conv_in.weight : o i h w -> conv_in.weight : o i w h\nkeep conv_in.bias"),
+    ),
     "a mask": Fault(
         "gpt",
         "transformer.h.0.attn",
@@ -215,17 +325,12 @@ def prepare(workspace: Workspace, model: str, mapping: tuple[str, str], code: tu
 
     from mapcc.tensors.factory import python_value
 
-    text, name = MODELS[model]
-    path = library_mapping(name)
-    assert path is not None
-    assert mapping[0] in path.read_text("utf-8")
+    text, rules, port = MODELS[model]
+    assert mapping[0] in rules
     assert code[0] in text
-    left_out = ("about", "drop")
-    lines = [line for line in path.read_text("utf-8").splitlines() if not line.startswith(left_out)]
-    rules = "\n".join(lines) + "\n"
     workspace.write("m.mapcc", rules.replace(*mapping) if mapping[0] else rules)
     workspace.write("models.py", text.replace(*code) if code[0] else text)
-    workspace.write("port.yaml", PORT)
+    workspace.write("port.yaml", port)
     torch.manual_seed(3)
     module = python_value("py:models.py:official")
     state = module.state_dict()  # type: ignore[attr-defined]
