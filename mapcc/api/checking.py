@@ -28,6 +28,8 @@ KeySet = str | Path | Manifest
 MappingLike = str | Path | rules.Mapping
 Progress = Callable[[int, int], None]
 
+STATEMENTS = "further statements"  # what their source is called where something in them is wrong
+
 
 @dataclass(frozen=True, slots=True)
 class Checked:
@@ -106,7 +108,7 @@ def and_also(opened: Opened, statements: str) -> Opened:
     if not statements or opened.mapping is None:
         return opened
     before = len(opened.found)
-    more = parse_source(Source("further statements", statements), opened.found)
+    more = parse_source(Source(STATEMENTS, statements), opened.found)
     whole = extended(opened.mapping, more)
     return replace(opened, mapping=whole if len(opened.found) == before else None)
 

@@ -18,6 +18,10 @@ from mapcc.errors import MappingError
 COMMANDS = (checking, converting, emitting, library, lora, tables, port)
 
 
+# What an installation may do without, and how to get it.
+EXTRAS = {"torch": "port", "PIL": "port", "skimage": "port", "av": "port"}
+
+
 def _version(wanted: bool) -> None:
     if wanted:
         say(f"mapcc {__version__}")
@@ -41,6 +45,12 @@ def run() -> None:
         app(prog_name="mapcc")
     except MappingError as error:
         fail(error.diagnostics)
+    except ModuleNotFoundError as error:
+        extra = EXTRAS.get((error.name or "").partition(".")[0])
+        if extra is None:
+            raise
+        help = f"pip install 'mapcc[{extra}]'"
+        fail([Diagnostic("MC004", f"`{error.name}` is not installed", help=help)])
     except KeyboardInterrupt:
         say("interrupted: nothing was left half written; the same command goes on", sys.stderr)
         raise SystemExit(130) from None

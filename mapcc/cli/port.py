@@ -195,6 +195,7 @@ def parity(
 ) -> None:
     """Run official and ported modules on the same inputs; `pipeline` compares whole pipelines' outputs."""
     from mapcc.cli.port_words import output_lines
+    from mapcc.cli.progress import steps_to
     from mapcc.port.generated import write_test as written
     from mapcc.port.outputs import run_pipeline
     from mapcc.port.parity import parity_fault, run_parity
@@ -204,7 +205,7 @@ def parity(
     wants_pipeline = "pipeline" in (components or ())
     faults = []
     for component in _chosen(opened, names) if names or not wants_pipeline else ():
-        result = run_parity(opened, component)
+        result = run_parity(opened, component, steps_to(sys.stderr))
         for line in output_lines(result.component, result.outputs):
             say(line)
         faults += [fault for fault in (parity_fault(opened, result),) if fault]
@@ -260,9 +261,10 @@ def trace(
         elif write_official is not None or write_ported is not None:
             continue
         else:
+            from mapcc.cli.progress import steps_to
             from mapcc.port.trace import run_trace
 
-            traced = run_trace(opened, component)
+            traced = run_trace(opened, component, steps_to(sys.stderr))
             lines, is_same = trace_lines(traced, rows), traced.divergence is None
         for line in lines:
             say(line)

@@ -75,6 +75,17 @@ def _log(stream: TextIO) -> Progress:
     return progress
 
 
+def steps_to(stream: TextIO) -> Callable[[str], None]:
+    """Tells steps of work that has no bytes: on a terminal; in a log, once it takes long."""
+    started = monotonic()
+
+    def tell(step: str) -> None:
+        if stream.isatty() or monotonic() - started > LOG_SECONDS:
+            say(step, stream)
+
+    return tell
+
+
 def written_size(count: int) -> str:
     for unit, size in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
         if count >= size:

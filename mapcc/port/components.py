@@ -9,6 +9,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from mapcc.api import Checked, check, keys
+from mapcc.api.checking import STATEMENTS
 from mapcc.diagnostics.fold import fold
 from mapcc.diagnostics.model import Diagnostic
 from mapcc.diagnostics.render import plural
@@ -147,7 +148,8 @@ def config_of(port: Port, component: Component) -> Mapping[str, object] | None:
 def statements(component: Component) -> str:
     """What ``port.yaml`` adds to the mapping, in the mapping's language."""
     lines = [
-        f"external {', '.join(each.names)} because {json.dumps(each.because)}" for each in component.missing
+        f"external {', '.join(each.names)} because {json.dumps(each.because, ensure_ascii=False)}"
+        for each in component.missing
     ]
     if component.dtype:
         keeps = [
@@ -173,7 +175,17 @@ def hold(port: Port, component: Component) -> Held:
         target_config=config_file(port, component),
         statements=statements(component),
     )
-    return Held(component, source, target, checked)
+    told = tuple(_in_port(diagnostic, component) for diagnostic in checked.diagnostics)
+    return Held(component, source, target, replace(checked, diagnostics=told))
+
+
+def _in_port(diagnostic: Diagnostic, component: Component) -> Diagnostic:
+    """What is wrong with `missing` or `dtype` is shown where port.yaml says it."""
+    span = diagnostic.span
+    if span is None or span.source.name != STATEMENTS:
+        return diagnostic
+    place = component.missing[0].span if component.missing else component.span
+    return replace(diagnostic, span=place, label="", notes=(*diagnostic.notes, f"it says: {span.text}"))
 
 
 # --- a file of several components

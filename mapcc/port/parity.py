@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,8 @@ from mapcc.port.state import State, weights_keys
 
 if TYPE_CHECKING:
     from torch.nn import Module
+
+Tell = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +106,15 @@ class Pair:
         )
 
 
-def prepared(port: Port, component: Component) -> Pair:
+def silent(_: str) -> None:
+    """For who does not want to be told what is going on."""
+
+
+def prepared(port: Port, component: Component, tell: Tell = silent) -> Pair:
     """Both modules with their weights, after the weights themselves were compared.
+
+    Args:
+        tell: called with each step, in words, when it begins.
 
     Raises:
         MappingError: MC917: not converted, or stale; MC503: the weights differ from what the mapping says;
@@ -116,17 +125,21 @@ def prepared(port: Port, component: Component) -> Pair:
         message = f"`{component.name}` names no official module to compare with"
         raise MappingError([Diagnostic("MC914", message, component.span, help=help)])
     _check_converted(port, component)
+    tell(f"{component.name}: comparing the converted weights with the official ones")
     found = verify_output(port.out / component.name, source_keys(port, component))
     if found:
         raise MappingError(found)
+    tell(f"{component.name}: building and loading the ported module")
     ported = ported_module(port, component)
+    tell(f"{component.name}: building and loading the official module")
     official = official_module(port, component)
     return Pair(port, component, official, ported, made_inputs(port, component, ported))
 
 
-def run_parity(port: Port, component: Component) -> ParityResult:
+def run_parity(port: Port, component: Component, tell: Tell = silent) -> ParityResult:
     """Both modules on the same inputs. What comes of it is evidence, passed or not."""
-    pair = prepared(port, component)
+    pair = prepared(port, component, tell)
+    tell(f"{component.name}: running both")
     official = chosen(pair.run("official"), component.official.output)
     ported = chosen(pair.run("ported"), component.ported.output)
     tolerance = component.parity

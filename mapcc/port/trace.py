@@ -24,7 +24,7 @@ from mapcc.port.measure import tensors_in
 from mapcc.port.model import Component, Port
 from mapcc.port.modules import code_of, parity_dtype
 from mapcc.port.pairs import Pairs, module_of, pairs_of, same_names, sources_of
-from mapcc.port.parity import Pair, prepared
+from mapcc.port.parity import Pair, Tell, prepared, silent
 from mapcc.port.repair import exchange, find_repair, output_is_right
 from mapcc.port.sides import GROWTH, Compared, Sides, apart, noise_of
 from mapcc.port.spool import Event, Kept, Spool, recorded
@@ -107,13 +107,13 @@ class Traced:
         }
 
 
-def run_trace(port: Port, component: Component) -> Traced:
+def run_trace(port: Port, component: Component, tell: Tell = silent) -> Traced:
     """Both models once, with everything recorded; then as many more runs of the port as there are guesses.
 
     Raises:
         MappingError: as :func:`run_parity`.
     """
-    pair = prepared(port, component)
+    pair = prepared(port, component, tell)
     bound = hold(port, component).checked.bound
     assert bound is not None  # it was converted
     official, ported = dict(pair.official.named_modules()), dict(pair.ported.named_modules())
@@ -127,12 +127,15 @@ def run_trace(port: Port, component: Component) -> Traced:
         raise MappingError([Diagnostic("MC914", message, component.span, help=help)])
     spool = Spool(port.folder)  # not where temporary files are kept in memory
     try:
+        tell(f"{component.name}: recording the official module")
         with recorded(official, official, spool) as theirs:
             output = chosen(pair.run("official"), component.official.output)
         wanted = [spool.keep(tensor) for _, tensor in tensors_in(output)]
+        tell(f"{component.name}: recording the ported module")
         with recorded(ported, ported, spool) as ours:
             output = chosen(pair.run("ported"), component.ported.output)
         given = [spool.keep(tensor) for _, tensor in tensors_in(output)]
+        tell(f"{component.name}: comparing activations, and asking what would make them right")
         traced = _Tracer(pair, bound, Sides(pairs, theirs, ours, spool, wanted), given).traced()
     finally:
         spool.close()

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.port.conftest import TWINS_PORT, Workspace, with_twins
@@ -65,6 +68,114 @@ def test_a_component_that_is_not_there(workspace: Workspace) -> None:
     ran = workspace.port("parity", "transfomer")
     assert ran.code == 2
     assert "did you mean `transformer`?" in ran.err
+
+
+def test_what_is_not_installed(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tests.port.test_pictures import picture
+
+    picture(Path("a.png"))
+    monkeypatch.setitem(sys.modules, "skimage.metrics", None)
+    ran = workspace.port("compare", "a.png", "a.png")
+    assert ran.code == 2
+    assert "pip install 'mapcc[port]'" in ran.err
+    assert "Traceback" not in ran.err
+
+
+WITHOUT_TORCH = """
+import sys
+from mapcc.cli import main
+
+for verb in ("inspect", "keys", "check", "convert", "status", "report"):
+    sys.argv = ["mapcc", "port", verb]
+    try:
+        code = main()
+    except SystemExit as end:
+        code = end.code
+    if code or "torch" in sys.modules:
+        sys.exit(f"{verb}: {code}, {'torch' in sys.modules}")
+"""
+
+
+def test_what_needs_no_torch_does_not_import_it(workspace: Workspace) -> None:
+    from safetensors.numpy import save_file
+
+    Path("w").mkdir()
+    save_file({"a": np.zeros((2, 2), "f4")}, "w/model.safetensors")
+    workspace.write("keys.json", '{"a": [2, 2]}')
+    workspace.write("m.mapcc", "keep **\n")
+    component = "{source: model.safetensors, mapping: m.mapcc, keys: keys.json}"
+    port = f"model: m\nweights: {{path: w}}\ntarget: {{kind: python}}\ncomponents:\n  a: {component}\n"
+    workspace.write("port.yaml", port)
+    command = [sys.executable, "-c", WITHOUT_TORCH]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+MISSING = """\
+model: m
+weights: {path: .}
+target: {kind: python}
+components:
+  a:
+    source: keys.json
+    mapping: m.mapcc
+    keys: target.json
+    missing: %s
+"""
+
+
+@pytest.mark.parametrize(
+    ("missing", "code", "told"),
+    [
+        ('[{names: "b*", because: "a \\"quoted\\" reason \u2013 \u00e9"}]', 0, "pass_with"),
+        ('[{names: "b[", because: "x"}]', 1, "port.yaml:9:"),
+        ('[{names: "c", because: "x"}]', 1, "MC401"),
+    ],
+)
+def test_what_is_missing_on_purpose(missing: str, code: int, told: str, workspace: Workspace) -> None:
+    workspace.write("keys.json", '{"a": [2]}')
+    workspace.write("target.json", '{"a": [2], "bias": [2]}')
+    workspace.write("m.mapcc", "keep **\n")
+    workspace.write("port.yaml", MISSING % missing)
+    ran = workspace.port("check")
+    assert ran.code == code, ran.out + ran.err
+    if code:
+        assert told in ran.out
+    else:
+        assert "skipped: 1: bias" in ran.out
+
+
+def test_fastvideo_s_conditioner_is_one_file(workspace: Workspace) -> None:
+    from safetensors.numpy import save_file
+
+    Path("w").mkdir()
+    save_file({f"{at}.w": np.zeros((64, 64), "f4") for at in range(4)}, "w/model.safetensors")
+    workspace.write("keys.json", json.dumps({f"{at}.w": [64, 64] for at in range(4)}))
+    workspace.write("m.mapcc", "keep **\n")
+    port = {
+        "model": "m",
+        "weights": {"path": "w"},
+        "target": {"kind": "fastvideo", "pipeline": "P", "version": "0.42.1"},
+        "components": {
+            name: {
+                "source": "model.safetensors",
+                "mapping": "m.mapcc",
+                "keys": "keys.json",
+                "class": f"{library}.C",
+                "config": {"n": 1},
+            }
+            for name, library in (("conditioner", "fastvideo"), ("transformer", "diffusers"))
+        },
+    }
+    workspace.write("port.yaml", json.dumps(port))
+    workspace.good("convert", "--max-shard-size", "20KB")
+    out = Path("converted_weights/m")
+    assert [p.name for p in (out / "conditioner").glob("*.safetensors")] == [
+        "diffusion_pytorch_model.safetensors"
+    ]
+    assert len(list((out / "transformer").glob("*.safetensors"))) == 4
+    index = json.loads((out / "model_index.json").read_text("utf-8"))
+    assert index["conditioner"] == ["fastvideo", "C"]
 
 
 @pytest.mark.slow
