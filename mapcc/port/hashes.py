@@ -77,6 +77,8 @@ class Hashes:
         if self._new:
             there = {path: list(known) for path, known in sorted(self._known.items()) if Path(path).exists()}
             write_text(self._path, json.dumps(there, indent=1) + "\n")
+            # Evidence is for the repository; what this machine has hashed is not.
+            write_text(self._path.with_name(".gitignore"), f"{_CACHE}\n.gitignore\n")
             self._new = False
 
 

@@ -94,7 +94,7 @@ def test_path(port: Port, component: str) -> str:
 
 def standings(port: Port) -> list[Standing]:
     """Every item with what its evidence says today."""
-    state = State(port)
+    state = State(port, still=True)
     return [_standing(port, state, item) for item in items(port)]
 
 

@@ -14,7 +14,7 @@ from mapcc.port.state import State
 
 def report_of(port: Port) -> dict[str, Any]:
     """Everything as data: only what is recorded, and whether it still holds."""
-    state = State(port)
+    state = State(port, still=True)
     now = standings(port)
     inspected = state.evidence("inspect")
     figures = inspected.figures if inspected else {}

@@ -49,12 +49,21 @@ _PARITY = ("official", "ported", "inputs", "parity", "pairs")
 class State:
     """A port, and the hashes of everything in it; files that stay as they are are read once."""
 
-    def __init__(self, port: Port) -> None:
+    def __init__(self, port: Port, *, still: bool = False) -> None:
+        """``still``: nothing changes as long as this is used, so that nothing need be asked twice."""
         self.port = port
         self.hashes = Hashes(port.evidence)
+        self._known: dict[str, str] | None = {} if still else None
 
     def now(self, key: str) -> str:
         """The hash of what a key names; ``gone`` if it is not there any more."""
+        if self._known is None:
+            return self._asked(key)
+        if key not in self._known:
+            self._known[key] = self._asked(key)
+        return self._known[key]
+
+    def _asked(self, key: str) -> str:
         kind, _, name = key.partition(" ")
         port = self.port
         if kind in ("weights", "file", "code"):
