@@ -6,15 +6,18 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from io import FileIO
 from pathlib import Path
 
 from xxhash import xxh3_128
 
 from mapcc.plan.parts import PART
 from mapcc.port.files import write_text
+from mapcc.runtime.blocks import block_count
 
 GONE = "gone"
 _CACHE = ".hashes.json"
+_WINDOW = 1 << 20
 
 
 class Hashes:
@@ -62,16 +65,25 @@ class Hashes:
 
     def _content(self, path: Path) -> str:
         blocks = []
+        window = memoryview(bytearray(_WINDOW))  # one, of which the processor keeps the pages
         try:
-            with path.open("rb") as file:
-                while block := file.read(PART):
-                    blocks.append(xxh3_128(block).hexdigest())
-                    self._read += len(block)
-                    if self.progress is not None:
-                        self.progress(self._read)
+            with path.open("rb", buffering=0) as file:
+                for number in range(block_count(path.stat().st_size)):
+                    blocks.append(self._block(file, number, window))
         except OSError:
             return GONE
         return _of_blocks(blocks)
+
+    def _block(self, file: FileIO, number: int, window: memoryview) -> str:
+        digest, at = xxh3_128(), 0
+        file.seek(number * PART)
+        while at < PART and (count := file.readinto(window[: min(len(window), PART - at)])):
+            digest.update(window[:count])
+            at += count
+        self._read += at
+        if self.progress is not None:
+            self.progress(self._read)
+        return digest.hexdigest()
 
     def save(self) -> None:
         if self._new:

@@ -268,3 +268,37 @@ def test_weights_that_do_not_fit_the_module(workspace: Workspace) -> None:
     assert "MC913" in ran.err
     assert "layers.{0..2}.attn1.to_out.0.bias" in ran.err
     assert "strict_load: blocked" in workspace.good("check")
+
+
+# --- conversion, or a config
+
+
+def needs(workspace: Workspace, rule: str, target: dict[str, list[int]], **more: str) -> str:
+    port: dict[str, Any] = {"model": "m", "weights": {"path": "."}}
+    port["target"] = {"kind": "fastvideo", "pipeline": "P", "version": "0.42.1"}
+    component = {"source": "source.json", "mapping": "m.mapcc", "keys": "target.json", **more}
+    port["components"] = {"transformer": component}
+    workspace.write("source.json", json.dumps({"a.0.w": [4, 4], "a.1.w": [4, 4]}))
+    workspace.write("target.json", json.dumps(target))
+    workspace.write("m.mapcc", rule + "\n")
+    workspace.write("port.yaml", json.dumps(port))
+    return workspace.good("inspect")
+
+
+def test_what_fastvideos_config_can_say_needs_no_conversion(workspace: Workspace) -> None:
+    said = needs(workspace, "a.{i}.w -> b.{i}.w", {"b.0.w": [4, 4], "b.1.w": [4, 4]})
+    assert "transformer: needs_conversion: no" in said
+    assert "mapcc emit-config m.mapcc --source source.json --format fastvideo" in said
+
+
+def test_the_rules_that_force_a_conversion_are_named(workspace: Workspace) -> None:
+    rules = "# first\na.0.w -> b.0.w\na.1.w : x y -> b.1.w : y x"
+    said = needs(workspace, rules, {"b.0.w": [4, 4], "b.1.w": [4, 4]})
+    assert "transformer: needs_conversion: yes" in said
+    assert "line 3: " in said
+    assert "line 2: " not in said
+
+
+def test_a_mapping_that_is_not_clean_leaves_it_open(workspace: Workspace) -> None:
+    said = needs(workspace, "a.{i}.w -> b.{i}.w", {"b.0.w": [4, 4]})
+    assert "transformer: needs_conversion: unknown" in said
