@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -60,6 +62,16 @@ class Workspace:
         ran = self.port(verb, *arguments)
         assert ran.code == 0, ran.out + ran.err
         return ran.out
+
+    def run(self, *arguments: str, code: int = 0) -> str:
+        """Python in a process of its own, for libraries that change the one they are in."""
+        surroundings = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST")}
+        command = [sys.executable, *arguments]
+        done = subprocess.run(
+            command, cwd=self.folder, capture_output=True, text=True, check=False, env=surroundings
+        )
+        assert done.returncode == code, done.stdout + done.stderr
+        return done.stdout
 
     def evidence(self, name: str) -> dict[str, Any]:
         found: dict[str, Any] = json.loads((self.folder / "evidence" / f"{name}.json").read_text("utf-8"))

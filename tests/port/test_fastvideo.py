@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import socket
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -30,19 +27,6 @@ def free_port() -> int:
         return int(taken.getsockname()[1])
 
 
-def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """A process of its own: FastVideo sets up process groups and replaces modules."""
-    surroundings = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST")}
-    command = [sys.executable, *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False, env=surroundings)
-
-
-def port(*arguments: str) -> str:
-    done = run("-m", "mapcc", "port", *arguments)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
-
-
 @pytest.fixture
 def wan(workspace: Workspace, wheel: Callable[..., Path]) -> Workspace:
     import torch
@@ -60,27 +44,26 @@ def wan(workspace: Workspace, wheel: Callable[..., Path]) -> Workspace:
 
 
 def test_no_conversion_is_needed_and_its_loader_takes_the_emitted_dict(wan: Workspace) -> None:
-    said = port("inspect")
+    said = wan.run("-m", "mapcc", "port", "inspect")
     assert "transformer: needs_conversion: no" in said
     assert "every rule can be said in param_names_mapping" in said
     source = "official_weights/wan/diffusion_pytorch_model.safetensors"
     wan.write("emitted.py", library.emit_config("wan/diffusers_to_fastvideo", source))
     (wan.folder / "loaded").mkdir()
-    done = run("models.py", "emitted.py", "loaded/model.safetensors")
-    assert done.returncode == 0, done.stdout + done.stderr
+    wan.run("models.py", "emitted.py", "loaded/model.safetensors")
     out = library.convert("wan/diffusers_to_fastvideo", source, wan.folder / "out")
     assert differences(loaded(wan.folder / "loaded"), loaded(out), 0) == []
 
 
 def test_parity_with_diffusers(wan: Workspace) -> None:
     """Both forward passes, with weights converted by mapcc and loaded strictly into FastVideo's class."""
-    port("check")
-    port("convert")
-    said = port("parity")
+    wan.run("-m", "mapcc", "port", "check")
+    wan.run("-m", "mapcc", "port", "convert")
+    said = wan.run("-m", "mapcc", "port", "parity")
     assert "transformer out: agrees" in said
     assert wan.evidence("parity-transformer")["figures"]["outputs"][0]["max_abs"] < 1e-5
-    assert "no divergence" in port("trace")
-    assert "strict_load: pass" in port("check")
+    assert "no divergence" in wan.run("-m", "mapcc", "port", "trace")
+    assert "strict_load: pass" in wan.run("-m", "mapcc", "port", "check")
 
 
 def test_a_fault_is_found_in_its_module(wan: Workspace) -> None:
@@ -93,17 +76,15 @@ def test_a_fault_is_found_in_its_module(wan: Workspace) -> None:
     assert RIGHT in text
     wan.write("wan.mapcc", text.replace(RIGHT, f"{RIGHT}   where i != 1\n    {WRONG}   where i == 1"))
     wan.write("port.yaml", PORT.replace("wan/diffusers_to_fastvideo", "wan.mapcc"))
-    port("convert")
-    done = run("-m", "mapcc", "port", "trace")
-    assert done.returncode == 1
-    assert "fault: mapping: blocks.1.to_q and blocks.1.to_k have each other's weights" in done.stdout
-    assert "rule at wan.mapcc:" in done.stdout
+    wan.run("-m", "mapcc", "port", "convert")
+    said = wan.run("-m", "mapcc", "port", "trace", code=1)
+    assert "fault: mapping: blocks.1.to_q and blocks.1.to_k have each other's weights" in said
+    assert "rule at wan.mapcc:" in said
 
 
 def test_its_own_activation_trace_is_read(wan: Workspace) -> None:
     """One side from FastVideo's hooks, the other from Diffusers' module here."""
-    port("convert")
-    done = run("models.py", "trace", "fastvideo.jsonl")
-    assert done.returncode == 0, done.stdout + done.stderr
-    said = port("trace", "--ported", "fastvideo.jsonl")
+    wan.run("-m", "mapcc", "port", "convert")
+    wan.run("models.py", "trace", "fastvideo.jsonl")
+    said = wan.run("-m", "mapcc", "port", "trace", "--ported", "fastvideo.jsonl")
     assert int(said.partition("the traces agree in ")[2].split()[0]) > 20
