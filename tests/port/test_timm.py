@@ -157,7 +157,8 @@ def test_parity(vit: Callable[..., Workspace]) -> None:
         ("[t=q_proj,k_proj,v_proj]", "[t=k_proj,q_proj,v_proj]", 1e-6, "rule at vit.mapcc:6: attn.qkv"),
         (
             "attn.proj.*            -> attention.o_proj.*",
-            "attn.proj.weight | scale 2 -> attention.o_proj.weight\n    attn.proj.bias -> attention.o_proj.bias",
+            "attn.proj.weight | scale 2 -> attention.o_proj.weight\n"
+            "    attn.proj.bias -> attention.o_proj.bias",
             1e-6,
             "vit.layers.0.attention.o_proj.weight is right without `scale",
         ),
