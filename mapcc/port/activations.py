@@ -116,9 +116,9 @@ def read_rows(path: Path) -> list[Row]:
 
 
 def first_differing(
-    pairs: Pairs, official: Sequence[Row], ported: Sequence[Row]
+    pairs: Pairs, official: Sequence[Row], ported: Sequence[Row], noise: float = NOISE
 ) -> tuple[int, Differing | None]:
-    """How many modules could be compared up to there, and the first whose figures differ."""
+    """How many modules were compared up to there, and the first whose figures differ by more than noise."""
     theirs = {(row.module, row.call): row for row in official if row.tensor in ("out", "out[0]")}
     ours = {(row.module, row.call): row for row in ported if row.tensor in ("out", "out[0]")}
     holders = {
@@ -137,7 +137,7 @@ def first_differing(
             continue
         compared += 1
         for figure, error in _errors(mine, found):
-            if error > NOISE:
+            if error > noise:
                 return compared, Differing(row, tuple(found), figure, error)
     return compared, None
 

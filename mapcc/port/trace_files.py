@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any, cast
 
 from mapcc.diagnostics.model import Diagnostic
 from mapcc.errors import MappingError
-from mapcc.port.activations import Differing, Row, first_differing, read_rows, write_rows
+from mapcc.port.activations import NOISE, Differing, Row, first_differing, read_rows, write_rows
 from mapcc.port.components import hold
 from mapcc.port.model import Component, Port
 from mapcc.port.pairs import pairs_of
+from mapcc.port.sides import NOISE as SHORT
 
 if TYPE_CHECKING:
     from torch.nn import Module
@@ -57,7 +58,8 @@ def compare_traces(
             sides.append(read_rows(path))
     theirs, ours = (_named(rows) for rows in sides)
     pairs = pairs_of(checked.bound, theirs, ours, component.pairs)
-    compared, found = first_differing(pairs, *sides)
+    noise = max(NOISE, SHORT.get(component.parity.dtype, 0))
+    compared, found = first_differing(pairs, *sides, noise)
     if not compared:
         message = f"no module of `{component.name}` is in both traces with the same number of elements"
         help = "were the two recorded on the same inputs, with FASTVIDEO_TRACE_LAYERS='.*'?"
