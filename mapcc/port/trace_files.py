@@ -59,7 +59,7 @@ def compare_traces(
     theirs, ours = (_named(rows) for rows in sides)
     pairs = pairs_of(checked.bound, theirs, ours, component.pairs)
     noise = max(NOISE, SHORT.get(component.parity.dtype, 0))
-    compared, found = first_differing(pairs, *sides, noise)
+    compared, found = first_differing(pairs, sides[0], sides[1], noise)
     if not compared:
         message = f"no module of `{component.name}` is in both traces with the same number of elements"
         help = "were the two recorded on the same inputs, with FASTVIDEO_TRACE_LAYERS='.*'?"
