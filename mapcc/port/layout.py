@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,9 +62,13 @@ class Layout:
     reason: str
 
 
-def layout_of(folder: Path) -> Layout:
-    """The layout of a folder of weights, from names and headers."""
-    found = tuple(_found(folder, path) for path in _checkpoints(folder))
+def layout_of(folder: Path, selects: Mapping[str, str] | None = None) -> Layout:
+    """The layout of a folder of weights, from names and headers.
+
+    Args:
+        selects: of files that hold several dictionaries, the one that is meant.
+    """
+    found = tuple(_found(folder, path, selects or {}) for path in _checkpoints(folder))
     inside = [each for each in found if "/" in each.path]
     outside = [each for each in found if "/" not in each.path]
     if (folder / "model_index.json").is_file():
@@ -97,10 +101,10 @@ def _checkpoints(folder: Path) -> Iterator[Path]:
             yield from files
 
 
-def _found(folder: Path, path: Path) -> Found:
+def _found(folder: Path, path: Path, selects: Mapping[str, str]) -> Found:
     name = path.relative_to(folder).as_posix()
     try:
-        manifest = key_set(path)
+        manifest = key_set(path, select=selects.get(name))
     except MappingError as error:
         return Found(name, 0, problem=error.diagnostics[0].message)
     prefixes = tuple(prefix for prefix in PREFIXES if any(n.startswith(prefix) for n in manifest.tensors))
@@ -185,7 +189,8 @@ def inspect_port(port: Port) -> tuple[Layout, tuple[Need, ...]]:
         help = "mapcc port fetch" if port.weights.repository else "weights: {path: FOLDER}"
         message = f"`{port.weights_folder}` is no folder"
         raise MappingError([Diagnostic("MC001", message, port.weights.span, help=help)])
-    layout = layout_of(port.weights_folder)
+    selects = {source: each.select for each in port.components for source in each.sources if each.select}
+    layout = layout_of(port.weights_folder, selects)
     needs = tuple(need_of(port, component) for component in port.components)
     state = State(port)
     figures = {

@@ -98,7 +98,7 @@ class Component:
         keep_prefix: the mapping has the prefix in its own patterns.
         target_class: ``diffusers.WanTransformer3DModel``: the library token, and the class.
         config: of the target: a file, or what would be in it.
-        keep: types that stay, each with the names: ``("F32", ("*.norm.*",))``; "" for as it is.
+        keep: types that stay, each with the names: ``("f32", ("**.norm.*",))``; "" for as it is.
         missing: target tensors that nothing gives, and why that is right.
         pairs: modules without weights that correspond: the official's name, the ported one's.
     """

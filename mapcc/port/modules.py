@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +14,7 @@ from mapcc.diagnostics.model import Diagnostic
 from mapcc.errors import MappingError
 from mapcc.ir.bound import BoundMapping
 from mapcc.port.classes import built
-from mapcc.port.components import hold, is_excluded, place, source_keys
+from mapcc.port.components import hold, place, source_keys
 from mapcc.port.evidence import Evidence
 from mapcc.port.hashes import code_name
 from mapcc.port.model import Component, Port, Side
@@ -96,7 +96,9 @@ def ported_module(port: Port, component: Component) -> Module:
         converted = open_keyset(port.out / component.name)
         try:
             tensors = load(parse(_ALL), converted)
-            load_strictly(module, converted, tensors, component, "the ported module")
+            bound = hold(port, component).checked.bound
+            absent = set(bound.external) if bound else set()
+            load_strictly(module, converted, tensors, component, "the ported module", absent=absent)
         except MappingError as error:
             figures = {"faults": [d.message for d in error.diagnostics]}
             state.record(Evidence("load", component.name, False, figures, state.all_of(*keys, *code)))
@@ -129,17 +131,19 @@ def load_strictly(
     tensors: Iterable[tuple[str, Tensor]],
     component: Component,
     whose: str,
-    extra: Iterable[str] = (),
+    extra: Collection[str] = (),
+    absent: Collection[str] = (),
 ) -> None:
     """All tensors, into parameters and buffers of the same names and shapes; MC913 for what does not fit.
 
     Args:
         extra: names that the module need not have.
+        absent: names that need not be given.
     """
     wanted = module.state_dict()
     shapes = {name: spec.shape for name, spec in given.tensors.items()}
     missing = [name for name in wanted if name not in shapes and not _is_tied(name, wanted, shapes)]
-    missing = [name for name in missing if not is_excluded(name, component.missing)]
+    missing = [name for name in missing if name not in absent]
     unexpected = sorted(shapes.keys() - wanted.keys() - set(extra))
     misshapen = [name for name in shapes if name in wanted and tuple(wanted[name].shape) != shapes[name]]
     faults = (

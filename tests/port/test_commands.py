@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.port.conftest import TWINS_PORT, Workspace, with_twins
+from tests.port.conftest import TWINS_PORT, Workspace, official_twin, with_twins
 
 VERBS = [
     *("init", "fetch", "inspect", "keys", "check", "convert", "parity", "trace", "review", "compare"),
@@ -228,3 +228,28 @@ def test_an_official_side_that_has_the_ports_own_names(workspace: Workspace) -> 
     ran = workspace.port("trace")
     assert ran.code == 1
     assert "first divergence in layers.1.attn1.to_q" in ran.out
+
+
+@pytest.mark.slow
+@pytest.mark.converts
+def test_an_archive_of_torch_rounded_but_for_norms(workspace: Workspace) -> None:
+    """One dictionary of several, a prefix, a type with exceptions: both sides get what the port rounds."""
+    import torch
+
+    with_twins(workspace)
+    state = {f"model.{name}": tensor * 0.5 for name, tensor in official_twin(workspace).state_dict().items()}
+    torch.save({"state_dict": state, "ema": dict(state), "epoch": 3}, "official_weights/twins/last.pt")
+    more = [
+        "select: state_dict",
+        "prefix: model.",
+        "dtype: bf16",
+        'keep: {f32: ["**.norm1.*", "**.norm2.*"]}',
+    ]
+    fields = "\n".join(f"    {line}" for line in ("source: last.pt", *more))
+    text = TWINS_PORT.replace("    source: model.safetensors", fields)
+    workspace.write("port.yaml", text)
+    Path("official_weights/twins/model.safetensors").unlink()
+    assert "layout: raw_official" in workspace.good("inspect")
+    workspace.good("convert")
+    assert "agrees" in workspace.good("parity")
+    assert "no divergence" in workspace.good("trace")
