@@ -51,6 +51,10 @@ def run() -> None:
             raise
         help = f"pip install 'mapcc[{extra}]'"
         fail([Diagnostic("MC004", f"`{error.name}` is not installed", help=help)])
+    except OSError as error:
+        # Of a file that no reader of mapcc's own has opened: a path that is too long, a disk that is gone.
+        where = f"`{error.filename}`: " if error.filename else ""
+        fail([Diagnostic("MC001", f"{where}{(error.strerror or str(error)).lower()}")])
     except KeyboardInterrupt:
         say("interrupted: nothing was left half written; the same command goes on", sys.stderr)
         raise SystemExit(130) from None

@@ -98,6 +98,8 @@ class Fields:
         wrong = [item for item in items if not isinstance(item, Scalar) or not item.text]
         for item in wrong:
             self.fault(f"`{key}` is a text, or a list of texts", item.span)
+        if needed and not items:
+            self.fault(f"`{key}` names nothing", node.span, f"write `{key}: {needed}`")
         return tuple(item.text for item in items if isinstance(item, Scalar) and item.text)
 
     def naturals(self, key: str, *, needed: str = "") -> tuple[int, ...]:

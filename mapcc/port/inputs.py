@@ -70,13 +70,23 @@ def called(module: Module, given: Mapping[str, Any]) -> object:
         return module(*positional, **named)
 
 
-def chosen(output: object, wanted: str) -> object:
-    """The part of an output that counts."""
-    for key in filter(None, wanted.split(".")):
-        if key.isdecimal() and not isinstance(output, Mapping):
-            output = output[int(key)]  # type: ignore[index]
-        else:
-            output = output[key] if isinstance(output, Mapping) else getattr(output, key)
+def chosen(component: Component, which: str, output: object) -> object:
+    """The part of an output that counts, as ``output`` of that side says.
+
+    Raises:
+        MappingError: MC914: there is no such part.
+    """
+    wanted = (component.official if which == "official" else component.ported).output
+    try:
+        for key in filter(None, wanted.split(".")):
+            if key.isdecimal() and not isinstance(output, Mapping):
+                output = output[int(key)]  # type: ignore[index]
+            else:
+                output = output[key] if isinstance(output, Mapping) else getattr(output, key)
+    except (LookupError, AttributeError, TypeError):
+        parts = ", ".join(map(str, output)) if isinstance(output, Mapping) else type(output).__name__
+        message = f"the {which} module of `{component.name}` gives no `{wanted}`, but {parts}"
+        raise MappingError([Diagnostic("MC914", message, component.span)]) from None
     return output
 
 

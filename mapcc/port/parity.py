@@ -140,8 +140,8 @@ def run_parity(port: Port, component: Component, tell: Tell = silent) -> ParityR
     """Both modules on the same inputs. What comes of it is evidence, passed or not."""
     pair = prepared(port, component, tell)
     tell(f"{component.name}: running both")
-    official = chosen(pair.run("official"), component.official.output)
-    ported = chosen(pair.run("ported"), component.ported.output)
+    official = chosen(component, "official", pair.run("official"))
+    ported = chosen(component, "ported", pair.run("ported"))
     tolerance = component.parity
     outputs = tuple(_compared(official, ported, tolerance.atol, tolerance.rtol))
     dtype = str(parity_dtype(component)).removeprefix("torch.")

@@ -34,7 +34,7 @@ from mapcc.text import Source, Span
 EXCUSABLE = ("pipeline", "ssim", "example")
 KINDS = ("diffusers", "fastvideo", "python")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
-_NAME = re.compile(r"[A-Za-z0-9][\w.-]*")
+_NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,99}")
 _MOST = 1 << 20
 
 

@@ -97,7 +97,7 @@ def output_is_right(pair: Pair, sides: Sides, values: Mapping[str, Tensor], limi
     """Whether the whole model gives what the official one gives, with these values."""
     try:
         with patched(pair, values):
-            ours = tensors_in(chosen(pair.run("ported"), pair.component.ported.output))
+            ours = tensors_in(chosen(pair.component, "ported", pair.run("ported")))
     except MappingError:
         return False
     return len(ours) == len(sides.wanted) and all(

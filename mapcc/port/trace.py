@@ -129,11 +129,11 @@ def run_trace(port: Port, component: Component, tell: Tell = silent) -> Traced:
     try:
         tell(f"{component.name}: recording the official module")
         with recorded(official, official, spool) as theirs:
-            output = chosen(pair.run("official"), component.official.output)
+            output = chosen(component, "official", pair.run("official"))
         wanted = [spool.keep(tensor) for _, tensor in tensors_in(output)]
         tell(f"{component.name}: recording the ported module")
         with recorded(ported, ported, spool) as ours:
-            output = chosen(pair.run("ported"), component.ported.output)
+            output = chosen(component, "ported", pair.run("ported"))
         given = [spool.keep(tensor) for _, tensor in tensors_in(output)]
         tell(f"{component.name}: comparing activations, and asking what would make them right")
         traced = _Tracer(pair, bound, Sides(pairs, theirs, ours, spool, wanted), given).traced()

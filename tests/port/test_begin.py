@@ -223,6 +223,20 @@ def test_a_module_that_does_not_run(workspace: Workspace) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("wanted", ["logits", "sample.5", "sample.nothing"])
+def test_an_output_that_the_module_does_not_give(wanted: str, workspace: Workspace) -> None:
+    with_twins(workspace)
+    text = Path("port.yaml").read_text("utf-8")
+    workspace.write("port.yaml", text.replace("output: sample", f"output: {wanted}"))
+    workspace.good("convert")
+    for verb in ("parity", "trace"):
+        ran = workspace.port(verb)
+        assert ran.code == 1
+        assert f"the ported module of `transformer` gives no `{wanted}`, but " in ran.err
+        assert "Traceback" not in ran.err
+
+
+@pytest.mark.slow
 def test_parity_wants_a_conversion_of_today(workspace: Workspace) -> None:
     with_twins(workspace)
     ran = workspace.port("parity")
