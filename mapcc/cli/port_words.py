@@ -11,10 +11,10 @@ from mapcc.diagnostics.render import plural
 
 if TYPE_CHECKING:
     from mapcc.port.activations import Differing
+    from mapcc.port.divergence import Divergence, Traced
     from mapcc.port.parity import Output
     from mapcc.port.pictures import Comparison
     from mapcc.port.progress import Standing
-    from mapcc.port.trace import Divergence, Traced
     from mapcc.port.words import ComponentCheck
 
 _SHOWN = 12

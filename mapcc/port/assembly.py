@@ -21,7 +21,6 @@ from mapcc.plan import Plan
 from mapcc.plan.document import digest
 from mapcc.port.components import Held, config_file, config_of, hold, mapping_path, statements, unclaimed
 from mapcc.port.evidence import Evidence
-from mapcc.port.files import writing
 from mapcc.port.hashes import of_text
 from mapcc.port.index import INDEX, file_prefix, index_faults, is_indexed, is_one_file, model_index
 from mapcc.port.model import MAPPING_FOLDER, Asset, Component, Port
@@ -43,6 +42,7 @@ from mapcc.port.place import (
 from mapcc.port.state import State, weights_keys
 from mapcc.runtime import Options
 from mapcc.runtime.audit import audit
+from mapcc.runtime.fs import writing
 from mapcc.runtime.record import RECORD, read_record
 
 CONFIG = "config.json"

@@ -15,6 +15,7 @@ from typing import Any
 from mapcc.diagnostics.model import Diagnostic
 from mapcc.errors import MappingError
 from mapcc.port.files import write_text
+from mapcc.port.hashes import GONE
 
 FORMAT = 1
 
@@ -80,7 +81,7 @@ def load(folder: Path, item: str, component: str = "") -> Evidence | None:
 def differences(then: Mapping[str, str], now: Mapping[str, str]) -> Iterator[str]:
     """Why evidence does not hold any more, a phrase for each thing."""
     for key, digest in then.items():
-        if key not in now or now[key] == "gone":
+        if key not in now or now[key] == GONE:
             yield f"{key} is gone"
         elif now[key] != digest:
             yield f"{key} has changed"

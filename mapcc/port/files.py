@@ -3,22 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-from mapcc.diagnostics.model import Diagnostic
-from mapcc.errors import MappingError
-
-
-@contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """MC005 for any ``OSError`` inside."""
-    try:
-        yield
-    except OSError as error:
-        why = (error.strerror or str(error)).lower()
-        raise MappingError([Diagnostic("MC005", f"cannot write `{path}`: {why}")]) from None
+from mapcc.runtime.fs import writing
 
 
 def write_text(path: Path, text: str) -> None:

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import pytest
 
-mapcc_port = pytest.importorskip("mapcc.port")
+mapcc_port = pytest.importorskip("mapcc.port", reason="mapcc, which runs both modules, is not installed")
 PORT = Path(__file__).resolve().parents[{up}] / "{port}"
 
 

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -70,7 +72,7 @@ def distance(official: Tensor, ported: Tensor, atol: float, rtol: float) -> Dist
         sums.ab / norm if norm else float(sums.aa == sums.bb),
         sums.beyond,
         at,
-        _index(sums.worst, tuple(official.shape)),
+        tuple(map(int, np.unravel_index(sums.worst, official.shape))) if at else (),
     )
 
 
@@ -110,14 +112,6 @@ def _parts(a: Tensor, b: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
             one[at : at + _PART].to("cpu", torch.float64),
             two[at : at + _PART].to("cpu", torch.float64),
         )
-
-
-def _index(at: int, shape: tuple[int, ...]) -> tuple[int, ...]:
-    out: list[int] = []
-    for size in reversed(shape):
-        at, rest = divmod(at, max(size, 1))
-        out.append(rest)
-    return tuple(reversed(out))
 
 
 def tensors_in(value: object, label: str = "out") -> list[tuple[str, Tensor]]:

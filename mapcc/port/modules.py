@@ -14,7 +14,7 @@ from mapcc.diagnostics.model import Diagnostic
 from mapcc.errors import MappingError
 from mapcc.ir.bound import BoundMapping
 from mapcc.port.classes import built
-from mapcc.port.components import hold, place, source_keys
+from mapcc.port.components import place
 from mapcc.port.evidence import Evidence
 from mapcc.port.hashes import code_name
 from mapcc.port.model import Component, Port, Side
@@ -49,7 +49,7 @@ def device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def official_module(port: Port, component: Component) -> Module:
+def official_module(port: Port, component: Component, bound: BoundMapping) -> Module:
     """The official module with the official weights, those that the mapping is given.
 
     Raises:
@@ -57,14 +57,12 @@ def official_module(port: Port, component: Component) -> Module:
     """
     module = _built(port, component, component.official)
     if not component.official.loads:
-        bound = hold(port, component).checked.bound
-        source = bound.source if bound else source_keys(port, component)
-        tensors = load(parse(_ALL), source)
-        if component.dtype and bound:
+        tensors = load(parse(_ALL), bound.source)
+        if component.dtype:
             tensors = _rounded(tensors, bound, component)
         # What the mapping drops the official module need not have either.
-        dropped = set(bound.dropped) if bound else set()
-        load_strictly(module, source, tensors, component, "the official module", extra=dropped)
+        whose = "the official module"
+        load_strictly(module, bound.source, tensors, component, whose, extra=bound.dropped)
     return module
 
 
@@ -82,7 +80,7 @@ def _rounded(
         yield name, tensor.to(short).to(tensor.dtype) if is_rounded else tensor
 
 
-def ported_module(port: Port, component: Component) -> Module:
+def ported_module(port: Port, component: Component, bound: BoundMapping) -> Module:
     """The ported module with the converted weights, and the evidence of a strict load.
 
     Raises:
@@ -96,9 +94,8 @@ def ported_module(port: Port, component: Component) -> Module:
         converted = open_keyset(port.out / component.name)
         try:
             tensors = load(parse(_ALL), converted)
-            bound = hold(port, component).checked.bound
-            absent = set(bound.external) if bound else set()
-            load_strictly(module, converted, tensors, component, "the ported module", absent=absent)
+            whose = "the ported module"
+            load_strictly(module, converted, tensors, component, whose, absent=bound.external)
         except MappingError as error:
             figures = {"faults": [d.message for d in error.diagnostics]}
             state.record(Evidence("load", component.name, False, figures, state.all_of(*keys, *code)))

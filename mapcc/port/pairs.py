@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -47,6 +48,19 @@ class Pairs:
     owners: Mapping[str, Owner]
     wholes: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...]
     declared: Mapping[str, str] = field(default_factory=dict)
+
+
+# An index of layers: norm1 and norm2 are no layers.
+LAYER = re.compile(r"(?<![^.])[0-9]+(?![^.])")
+
+
+def in_any_layer(name: str) -> str:
+    """The same for the same module of every layer.
+
+    >>> in_any_layer("blocks.12.norm1")
+    'blocks.0.norm1'
+    """
+    return LAYER.sub("0", name)
 
 
 def module_of(parameter: str) -> str:

@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from mapcc.api import verify_output
+from mapcc.api import bound_mapping, verify_output
 from mapcc.diagnostics.model import Diagnostic
 from mapcc.errors import MappingError
-from mapcc.port.components import source_keys
+from mapcc.ir.bound import BoundMapping
+from mapcc.port.components import hold
 from mapcc.port.evidence import Evidence
 from mapcc.port.inputs import arguments, called, chosen, copied, made_inputs
 from mapcc.port.measure import Distance, distance, tensors_in
@@ -74,6 +75,7 @@ class Pair:
 
     port: Port
     component: Component
+    bound: BoundMapping
     official: Module
     ported: Module
     inputs: dict[str, Any]
@@ -126,14 +128,15 @@ def prepared(port: Port, component: Component, tell: Tell = silent) -> Pair:
         raise MappingError([Diagnostic("MC914", message, component.span, help=help)])
     _check_converted(port, component)
     tell(f"{component.name}: comparing the converted weights with the official ones")
-    found = verify_output(port.out / component.name, source_keys(port, component))
+    bound = bound_mapping(hold(port, component).checked)
+    found = verify_output(port.out / component.name, bound.source)
     if found:
         raise MappingError(found)
     tell(f"{component.name}: building and loading the ported module")
-    ported = ported_module(port, component)
+    ported = ported_module(port, component, bound)
     tell(f"{component.name}: building and loading the official module")
-    official = official_module(port, component)
-    return Pair(port, component, official, ported, made_inputs(port, component, ported))
+    official = official_module(port, component, bound)
+    return Pair(port, component, bound, official, ported, made_inputs(port, component, ported))
 
 
 def run_parity(port: Port, component: Component, tell: Tell = silent) -> ParityResult:

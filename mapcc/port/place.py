@@ -17,8 +17,9 @@ from pathlib import Path
 
 from mapcc.diagnostics.model import Diagnostic
 from mapcc.errors import MappingError
-from mapcc.port.files import write_text, writing
+from mapcc.port.files import write_text
 from mapcc.port.model import MAPPING_FOLDER, Port
+from mapcc.runtime.fs import sync_folder, writing
 from mapcc.runtime.journal import Journal, open_journal
 
 STAGE, JOURNAL, OLD, WEIGHTS = ".mapcc-port", ".mapcc-port-journal", ".mapcc-old", ".mapcc-port-weights"
@@ -122,14 +123,6 @@ def sync_all(folder: Path) -> None:
                 os.close(fd)
     for path in (folder, *(path for path in folder.rglob("*") if path.is_dir())):
         sync_folder(path)
-
-
-def sync_folder(folder: Path) -> None:
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def copy(origin: Path, to: Path) -> None:

@@ -6,7 +6,6 @@ wrong, and nothing else is. Each guess costs a forward pass up to that activatio
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -22,7 +21,7 @@ from mapcc.port.components import source_keys
 from mapcc.port.features import axes_of
 from mapcc.port.inputs import chosen
 from mapcc.port.measure import tensors_in
-from mapcc.port.pairs import module_of, sources_of
+from mapcc.port.pairs import in_any_layer, module_of, sources_of
 from mapcc.port.parity import Pair
 from mapcc.port.sides import GROWTH, Compared, Sides, apart
 from mapcc.port.spool import recorded
@@ -34,7 +33,6 @@ if TYPE_CHECKING:
 MOST_GUESSES = 400
 # After one that fits: another may fit as well, and more of the model.
 MORE_GUESSES = 40
-_NUMBER = re.compile(r"(?<![^.])[0-9]+(?![^.])")
 _CHUNKS = (2, 3, 4, 6)
 
 
@@ -200,7 +198,7 @@ class _Guesser:
         """The whole of a layer in another one's place."""
         own = {name: name.removeprefix(module) for name in self.state if name.startswith(f"{module}.")}
         for other in self.modules:
-            if not own or other == module or _NUMBER.sub("0", other) != _NUMBER.sub("0", module):
+            if not own or other == module or in_any_layer(other) != in_any_layer(module):
                 continue
             twins = {name: f"{other}{rest}" for name, rest in own.items()}
             if all(twin in self.state and self._alike(name, twin) for name, twin in twins.items()):

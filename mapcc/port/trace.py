@@ -7,23 +7,22 @@ before it: the module itself, if its input was right; what has made its input, i
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
 
 from mapcc.api import load_mapping
 from mapcc.diagnostics.model import Diagnostic
 from mapcc.errors import MappingError
 from mapcc.ir import rules
 from mapcc.ir.bound import BoundMapping
-from mapcc.port.components import hold, mapping_path
+from mapcc.port.components import mapping_path
+from mapcc.port.divergence import Divergence, Parameter, Traced
 from mapcc.port.evidence import Evidence
 from mapcc.port.inputs import chosen
 from mapcc.port.measure import tensors_in
 from mapcc.port.model import Component, Port
 from mapcc.port.modules import code_of, parity_dtype
-from mapcc.port.pairs import Pairs, module_of, pairs_of, same_names, sources_of
+from mapcc.port.pairs import LAYER, Pairs, in_any_layer, module_of, pairs_of, same_names, sources_of
 from mapcc.port.parity import Pair, Tell, prepared, silent
 from mapcc.port.repair import exchange, find_repair, output_is_right
 from mapcc.port.sides import GROWTH, Compared, Sides, apart, noise_of
@@ -31,80 +30,6 @@ from mapcc.port.spool import Event, Kept, Spool, recorded
 from mapcc.port.state import State, weights_keys
 from mapcc.port.symptoms import Repair, attributes_that_differ, lost_bias, mixed_sources, standing_elsewhere
 from mapcc.text import Span
-
-_NUMBER = re.compile(r"(?<![^.])[0-9]+(?![^.])")  # of a layer: norm1 and norm2 are no layers
-
-
-@dataclass(frozen=True, slots=True)
-class Parameter:
-    """A parameter of the module at fault: what it is made of, and the rule that says so."""
-
-    name: str
-    sources: tuple[str, ...]
-    rule: Span | None
-
-
-@dataclass(frozen=True, slots=True)
-class Divergence:
-    """Where the two part, and what is known of it.
-
-    Attributes:
-        module: of the ported model: the smallest that is known to have the fault in it.
-        officials: what corresponds to it, as the mapping says; empty where nothing does.
-        seen_at: the first activation that differs: a module, and ``in`` or ``out``.
-        input_error, output_error: of the module, relative to the largest element; None: not comparable.
-        parameters: those that it owns; where the fault was found in some of them, these.
-        fault: ``mapping``, ``code`` or ``mapping or code``.
-        finding: what is wrong, in words, where that was found out.
-    """
-
-    module: str
-    officials: tuple[str, ...]
-    seen_at: tuple[str, str]
-    input_error: float | None
-    output_error: float | None
-    parameters: tuple[Parameter, ...]
-    fault: str
-    finding: str = ""
-    notes: tuple[str, ...] = ()
-
-    @property
-    def rules(self) -> tuple[Span, ...]:
-        return tuple(dict.fromkeys(each.rule for each in self.parameters if each.rule is not None))
-
-
-@dataclass(frozen=True, slots=True)
-class Traced:
-    """What a trace has shown; ``rows`` are all activations that could be compared, in order."""
-
-    component: str
-    rows: tuple[Compared, ...]
-    level: float
-    divergence: Divergence | None
-
-    @property
-    def compared(self) -> int:
-        return sum(row.error is not None for row in self.rows)
-
-    def as_json(self) -> dict[str, Any]:
-        first = self.divergence
-        return {
-            "compared": self.compared,
-            "largest_before": self.level,
-            "divergence": None
-            if first is None
-            else {
-                "module": first.module,
-                "official": list(first.officials),
-                "seen_at": " ".join(first.seen_at),
-                "input_error": first.input_error,
-                "output_error": first.output_error,
-                "parameters": [each.name for each in first.parameters],
-                "rules": [f"{rule.source.name}:{rule.line}" for rule in first.rules],
-                "fault": first.fault,
-                "finding": first.finding,
-            },
-        }
 
 
 def run_trace(port: Port, component: Component, tell: Tell = silent) -> Traced:
@@ -114,8 +39,7 @@ def run_trace(port: Port, component: Component, tell: Tell = silent) -> Traced:
         MappingError: as :func:`run_parity`.
     """
     pair = prepared(port, component, tell)
-    bound = hold(port, component).checked.bound
-    assert bound is not None  # it was converted
+    bound = pair.bound
     official, ported = dict(pair.official.named_modules()), dict(pair.ported.named_modules())
     pairs = pairs_of(bound, official, ported, component.pairs)
     if not any(owner.officials for owner in pairs.owners.values()):
@@ -283,7 +207,7 @@ class _Tracer:
         )
 
     def _is_other_layer(self, row: Compared, elsewhere: str) -> bool:
-        return _NUMBER.sub("0", elsewhere) in [_NUMBER.sub("0", official) for official in row.officials]
+        return in_any_layer(elsewhere) in [in_any_layer(official) for official in row.officials]
 
     def _explains(self, row: Compared, elsewhere: str, limit: float) -> bool:
         """Whether all is right when the two modules change places, here or in every layer."""
@@ -299,11 +223,11 @@ class _Tracer:
 
     def _in_every_layer(self, one: str, two: str) -> Iterator[tuple[str, str]]:
         """The same two modules of other layers."""
-        kind = _NUMBER.sub("0", one)
+        kind = in_any_layer(one)
         for name in self.pairs.owners:
-            if _NUMBER.sub("0", name) == kind and len(_NUMBER.findall(two)) == len(_NUMBER.findall(name)):
-                numbers = iter(_NUMBER.findall(name))
-                yield name, _NUMBER.sub(lambda _, left=numbers: next(left), two)  # type: ignore[misc]
+            if in_any_layer(name) == kind and len(LAYER.findall(two)) == len(LAYER.findall(name)):
+                numbers = iter(LAYER.findall(name))
+                yield name, LAYER.sub(lambda _, left=numbers: next(left), two)  # type: ignore[misc]
 
     def _standing(self, row: Compared, elsewhere: str) -> Divergence:
         module = row.event.module

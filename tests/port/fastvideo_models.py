@@ -5,14 +5,12 @@ CPU platform has no attention backend: it gets torch's scaled dot product. Its p
 """
 
 MODELS = '''
-import importlib.abc
-import importlib.machinery
-import json
 import os
 import sys
 import types
 
 import torch
+from stubs import stub
 
 WHEEL = {wheel!r}
 STUBS = ("torchvision", "imageio", "remote_pdb", "cloudpickle", "einops", "peft", "accelerate", "torchaudio")
@@ -22,41 +20,6 @@ SIZES = dict(
 )
 
 
-class Anything:
-    def __init__(self, *args, **kwargs):
-        pass
-
-    def __call__(self, *args, **kwargs):
-        return self
-
-    def __getattr__(self, name):
-        if name.startswith("__"):
-            raise AttributeError(name)
-        return Anything()
-
-
-class Stub(types.ModuleType):
-    __path__ = []
-
-    def __getattr__(self, name):
-        if name.startswith("__"):
-            raise AttributeError(name)
-        return type(name, (Anything,), {{}})
-
-
-class Stubs(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in STUBS:
-            return importlib.machinery.ModuleSpec(name, self, is_package=True)
-        return None
-
-    def create_module(self, spec):
-        return Stub(spec.name)
-
-    def exec_module(self, module):
-        pass
-
-
 def fastvideo():
     """FastVideo's packages from the wheel, without the file that imports all of them."""
     if "fastvideo" in sys.modules:
@@ -64,7 +27,7 @@ def fastvideo():
     import diffusers.loaders.lora_base  # before torchvision seems to be there
     import transformers.modeling_utils
 
-    sys.meta_path.append(Stubs())
+    stub(*STUBS)
     package = types.ModuleType("fastvideo")
     package.__path__ = [WHEEL + "/fastvideo"]
     sys.modules["fastvideo"] = package

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -32,6 +33,7 @@ def wan(workspace: Workspace, wheel: Callable[..., Path]) -> Workspace:
     import torch
     from diffusers import WanTransformer3DModel
 
+    shutil.copy(Path(__file__).with_name("stubs.py"), workspace.folder)
     workspace.write("models.py", MODELS.format(wheel=str(wheel(*FASTVIDEO)), socket=free_port()))
     workspace.write("port.yaml", PORT)
     torch.manual_seed(0)

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from mapcc.port.assembly import convert_port
+from mapcc.port.divergence import Traced
 from mapcc.port.parity import run_parity
 from mapcc.port.read import read_port
-from mapcc.port.trace import Traced, run_trace
+from mapcc.port.trace import run_trace
 from tests.port.conftest import RIGHT, Workspace, with_twins
 
 pytestmark = [pytest.mark.slow, pytest.mark.converts]

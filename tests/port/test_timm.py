@@ -6,6 +6,7 @@ packages are taken without their ``__init__``, which import all of its models. I
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,55 +18,20 @@ pytestmark = [pytest.mark.slow, pytest.mark.oracle, pytest.mark.network, pytest.
 
 TIMM = ("timm", "1.0.31", "5bd50f7d0fe6d09bf9285ac2523234a1b7e6bf075c0be3e7aed09139fcb617c7")
 MODELS = """
-import importlib.abc
-import importlib.machinery
 import sys
 import types
 
+from stubs import stub
+
 WHEEL = {wheel!r}
 EPS = {eps}
-
-
-class Anything:
-    def __init__(self, *args, **kwargs):
-        pass
-
-    def __call__(self, *args, **kwargs):
-        return args[0] if args and callable(args[0]) else self
-
-    def __getattr__(self, name):
-        if name.startswith("__"):
-            raise AttributeError(name)
-        return Anything()
-
-
-class Stub(types.ModuleType):
-    __path__ = []
-
-    def __getattr__(self, name):
-        if name.startswith("__"):
-            raise AttributeError(name)
-        return type(name, (Anything,), {{}})
-
-
-class Torchvision(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] == "torchvision":
-            return importlib.machinery.ModuleSpec(name, self, is_package=True)
-        return None
-
-    def create_module(self, spec):
-        return Stub(spec.name)
-
-    def exec_module(self, module):
-        pass
 
 
 def official():
     from transformers import ViTModel  # before torchvision seems to be there
 
     if "timm" not in sys.modules:
-        sys.meta_path.append(Torchvision())
+        stub("torchvision")
         for name in ("timm", "timm.data", "timm.models"):
             package = types.ModuleType(name)
             package.__path__ = [WHEEL + "/" + name.replace(".", "/")]
@@ -131,6 +97,7 @@ def vit(workspace: Workspace, wheel: Callable[..., Path]) -> Callable[..., Works
     """The port; ``vit(eps=...)``, or with a text of the mapping replaced."""
 
     def prepare(old: str = "", new: str = "", eps: float = 1e-6) -> Workspace:
+        shutil.copy(Path(__file__).with_name("stubs.py"), workspace.folder)
         workspace.write("models.py", MODELS.format(wheel=str(wheel(*TIMM)), eps=eps))
         assert old in MAPPING
         workspace.write("vit.mapcc", MAPPING.replace(old, new) if old else MAPPING)
