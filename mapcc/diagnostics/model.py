@@ -24,6 +24,29 @@ class Label:
 
 
 @dataclass(frozen=True, slots=True)
+class Edit:
+    """What ``span`` covers becomes ``replacement``; an empty span is where something is inserted."""
+
+    span: Span
+    replacement: str
+
+
+@dataclass(frozen=True, slots=True)
+class Fix:
+    """A way to end a finding, as edits that belong together.
+
+    Attributes:
+        title: what it does, one line.
+        edits: in mapping files, apart from each other.
+        certain: nothing else can be meant, so that ``check --fix`` applies it unasked.
+    """
+
+    title: str
+    edits: tuple[Edit, ...]
+    certain: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Diagnostic:
     """One finding.
 
@@ -36,6 +59,7 @@ class Diagnostic:
         notes: facts that help to judge, one line each.
         help: what to do, in words that can be typed.
         names: the tensors concerned, folded by index; complete, for programs.
+        fixes: edits that end the finding and bring no other, the likeliest first.
     """
 
     code: str
@@ -46,6 +70,7 @@ class Diagnostic:
     notes: tuple[str, ...] = ()
     help: str = ""
     names: tuple[str, ...] = ()
+    fixes: tuple[Fix, ...] = ()
 
     def __post_init__(self) -> None:
         if self.code not in CODES:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator
 
 from mapcc.diagnostics.escape import escape, prose, shorten
-from mapcc.diagnostics.model import Diagnostic, Severity
+from mapcc.diagnostics.model import Diagnostic, Fix, Severity
 from mapcc.diagnostics.snippet import snippet
 from mapcc.text import Span
 
@@ -32,9 +32,10 @@ def render_json(diagnostics: Iterable[Diagnostic]) -> str:
 
     ``{"version": 1, "diagnostics": [...], "tally": {"errors": n, "warnings": n}}``; each
     diagnostic has ``code, title, severity, message, file, line, column, end_line, end_column,
-    label, notes, help, names, related``, always all of them. Lines and columns count
+    label, notes, help, names, fixes, related``, always all of them. Lines and columns count
     from 1, in characters; the end is exclusive; all five places are null where there is
-    no text. Each of ``related`` has a place and a ``text``.
+    no text. Each of ``related`` has a place and a ``text``; each of ``fixes`` has ``title``,
+    ``certain`` and ``edits``, each of these a place and its ``replacement``.
     """
     found = list(diagnostics)
     errors, warnings = _count(found)
@@ -122,8 +123,14 @@ def _entry(d: Diagnostic) -> dict[str, object]:
         "notes": list(d.notes),
         "help": d.help,
         "names": list(d.names),
+        "fixes": [_fix(fix) for fix in d.fixes],
         "related": [{**_where(other.span), "text": other.text} for other in d.related],
     }
+
+
+def _fix(fix: Fix) -> dict[str, object]:
+    edits = [{**_where(edit.span), "replacement": edit.replacement} for edit in fix.edits]
+    return {"title": fix.title, "certain": fix.certain, "edits": edits}
 
 
 def _where(span: Span | None) -> dict[str, object]:

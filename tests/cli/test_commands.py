@@ -24,7 +24,7 @@ COMMANDS = [
 KEYS = ("--source", "source.json", "--target", "target.json")
 FIELDS = [
     *("code", "title", "severity", "message", "file", "line", "column", "end_line", "end_column"),
-    *("label", "notes", "help", "names", "related"),
+    *("label", "notes", "help", "names", "fixes", "related"),
 ]
 TEN_FAULTS = """\
 mapping ten "ten faults of different kinds"

@@ -127,6 +127,7 @@ def test_json() -> None:
         "notes": ["the rules have no order"],
         "help": "drop one of them",
         "names": ["img_in.proj.{weight,bias}"],
+        "fixes": [],
         "related": [
             {
                 "file": "m.mapcc",
