@@ -83,7 +83,7 @@ class Equation:
     scope: Scope
     prefix: Pattern
     separators: tuple[str, str]
-    statement: rules.Rule | rules.Keep | rules.Create
+    statement: rules.Rule | rules.Keep | rules.Create | rules.Drop
     optional: bool = False
     bijective: bool = False
     is_default: bool = False
@@ -108,7 +108,8 @@ class Equation:
 class Listed:
     """``drop`` and ``external``: a name of one side that the mapping says nothing more about.
 
-    ``written`` is the name with its groups, of which ``name`` is one copy.
+    ``written`` is the name with its groups, of which ``name`` is one copy. The first ``inherited``
+    of the conditions stand on blocks around the statement.
     """
 
     name: Pattern
@@ -121,6 +122,7 @@ class Listed:
     is_default: bool = False
     optional: bool = False
     allow: tuple[rules.Allow, ...] = ()
+    inherited: int = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)

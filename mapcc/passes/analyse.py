@@ -5,24 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from mapcc.diagnostics.model import Diagnostics
-from mapcc.diagnostics.suggest import nearest
 from mapcc.ir import rules
-from mapcc.ir.axes import REST, count_pieces
-from mapcc.ir.expr import Name, names
+from mapcc.ir.axes import count_pieces
+from mapcc.ir.expr import Name
 from mapcc.ir.notation import print_name
 from mapcc.ir.patterns import Index, Pattern, Star
 from mapcc.ir.program import Equation, Program
+from mapcc.passes.conditions import words_are_known
 from mapcc.passes.correspond import axes_correspond
 from mapcc.passes.faults import Faults
 from mapcc.passes.indices import not_affine, unsolvable
+from mapcc.passes.listed import listed_are_sound
 from mapcc.passes.pairing import name_axes_pair_up, names_are_sound, wildcards_pair_up
-from mapcc.passes.sound import listed_are_sound
 from mapcc.passes.words import (
     condition_words,
-    equations_of,
     indices_of,
     left_names,
-    parts_of,
     ranged_words,
     regex_names,
     right_names,
@@ -48,11 +46,10 @@ def analyse(program: Program, found: Diagnostics) -> None:
         )
         _analyse(Faults(equation, own))
         equation.broken = len(own) > 0
-        for fault in own:
-            # The copies of a rule have their faults in common.
-            if (place := (id(equation.statement), fault.code, fault.span)) not in told:
-                told.add(place)
-                found.add(fault)
+        # The copies of a rule have their faults in common.
+        places = [(id(equation.statement), fault.code, fault.span) for fault in own]
+        found.extend(fault for fault, place in zip(own, places, strict=True) if place not in told)
+        told.update(places)
         if equation.broken:
             program.failed_left += left_names(equation)
             texts = {Index(Name(word)) for word in regex_names(equation)}
@@ -84,7 +81,7 @@ def _analyse(faults: Faults) -> None:
     _variables(faults)
     _indices_can_be_told(faults)
     axes_correspond(faults)
-    _words_are_known(faults)
+    words_are_known(faults)
 
 
 def _is_small(faults: Faults) -> None:
@@ -139,48 +136,3 @@ def _indices_can_be_told(faults: Faults) -> None:
         if problem := not_affine(name, equation):
             help = "read the number apart where it stands: a.{4*b + r} -> x.{b}.{r} where r in 0..3"
             faults.add("MC205", f"{problem} in {print_name(name)}", name.span, help)
-
-
-def _words_are_known(faults: Faults) -> None:
-    equation = faults.equation
-    parameters = _parameters(equation)
-    known = set(equation.atoms) | set(equation.indices) | parameters | set(equation.scope.lets)
-    known |= set(equation.scope.overrides) | _defined_words(faults, parameters)
-    for condition in equation.conditions:
-        usable = known
-        if not (isinstance(condition, rules.Compare) and condition.is_equation):
-            usable = known - (set(equation.atoms) - set(equation.indices) - set(equation.scope.lets))
-        for word in sorted(condition_words(condition) - usable):
-            near = nearest(word, sorted(usable - {REST}), 1)
-            hint = f"did you mean {near[0]!r}?" if near else f"write 'let {word} = ...'"
-            if word in equation.atoms:
-                hint = "sizes are not known yet when tensors are chosen; '=' states a size"
-            faults.add("MC104", f"{word!r} is not known in this rule", condition.span, hint)
-        if isinstance(condition, rules.Compare) and condition.is_equation:
-            _equation_has_a_subject(faults, condition, parameters)
-
-
-def _defined_words(faults: Faults, parameters: set[str]) -> set[str]:
-    """``n = count(...)``: a word that one equation defines and something else uses."""
-    defined = {o.name for c in equations_of(faults.equation) for o in c.operands if isinstance(o, Name)}
-    used = [word for c in faults.equation.conditions for word in condition_words(c)]
-    return {word for word in defined if word in parameters or used.count(word) > 1}
-
-
-def _equation_has_a_subject(faults: Faults, condition: rules.Compare, parameters: set[str]) -> None:
-    equation = faults.equation
-    words = condition_words(condition)
-    if words & (equation.atoms | parameters) or words - equation.indices - set(equation.scope.lets):
-        return
-    faults.add(
-        "MC104",
-        "'=' gives a size, but no axis of this rule stands in it",
-        condition.span,
-        "'==' compares",
-    )
-
-
-def _parameters(equation: Equation) -> set[str]:
-    """Words in index expressions that are no indices."""
-    words = {word for part in parts_of(equation) if isinstance(part, Index) for word in names(part.expr)}
-    return words - equation.indices

@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from mapcc.diagnostics.model import Diagnostics
 from mapcc.diagnostics.suggest import Suggester
 from mapcc.ir.bound import BoundMapping, Layout
-from mapcc.ir.expr import Unevaluable, names
-from mapcc.ir.patterns import Index
+from mapcc.ir.expr import Unevaluable
 from mapcc.ir.program import Equation, Listed, Program
 from mapcc.passes.facts import Facts, facts_of
 from mapcc.passes.findings import Findings
 from mapcc.passes.indices import NotOneToOne
 from mapcc.passes.layout import Problem
+from mapcc.passes.listed import equation_of
 from mapcc.passes.match import Leaf
 from mapcc.passes.paths import PathIndex
 from mapcc.passes.resolve import Resolver, Values
@@ -58,6 +58,7 @@ class Binder:
         self.matched: dict[int, Matched] = {}
         self.layouts: dict[tuple[object, ...], Layout | Problem] = {}
         self.dropped_by: dict[int, int] = {}
+        self.filtered_by: dict[int, int] = {}  # names that a drop or external matches, but for its 'where'
         # What a failed instance would have taken and given: not reported a second time.
         self.excused_sources: set[str] = set()
         self.excused_targets: set[str] = set()
@@ -89,9 +90,8 @@ class Binder:
 
     def listed_resolver(self, listed: Listed) -> Resolver:
         """The conditions of a ``drop`` or ``external``."""
-        words = {w for p in listed.name.parts if isinstance(p, Index) for w in names(p.expr)}
-        indices = frozenset(words - set(listed.scope.lets))
-        return Resolver(listed.conditions, indices, (), listed.scope, self.paths)
+        equation = equation_of(listed)
+        return Resolver(listed.conditions, equation.indices, equation.variables, listed.scope, self.paths)
 
     def writer(self, equation: Equation, t: int) -> NameWriter:
         """Writes the names of an equation's t-th target."""

@@ -214,6 +214,8 @@ def _external(binder: Binder) -> None:
             listed, resolver = leaf.owner
             try:
                 if binder.resolve(resolver, leaf, texts, listed.span) is None:
+                    filtered = binder.filtered_by
+                    filtered[id(listed.written)] = filtered.get(id(listed.written), 0) + 1
                     continue
             except NoValue:
                 binder.excused_targets.add(name)
@@ -230,8 +232,8 @@ def _external(binder: Binder) -> None:
                     related=(Label(binder.bound.given[name][0].equation.span, "given here"),),
                 )
     for listed in binder.program.externals:
-        if not counts[id(listed.written)] and not listed.optional:
-            binder.findings.add("MC410", f"external {_shown(listed)} matches no target tensor", listed.span)
+        if not counts[id(listed.written)]:
+            _idle(binder, listed, f"external {_shown(listed)} matches no target tensor")
 
 
 def _shown(listed: Listed) -> str:
@@ -240,8 +242,17 @@ def _shown(listed: Listed) -> str:
 
 def _dead_statements(binder: Binder) -> None:
     for listed in binder.program.drops:
-        if not binder.dropped_by.get(id(listed.written)) and not listed.optional:
-            binder.findings.add("MC410", f"drop {_shown(listed)} matches no source tensor", listed.span)
+        if not binder.dropped_by.get(id(listed.written)):
+            _idle(binder, listed, f"drop {_shown(listed)} matches no source tensor")
+
+
+def _idle(binder: Binder, listed: Listed, message: str) -> None:
+    """MC410, unless conditions say that this checkpoint is another variant."""
+    filtered = binder.filtered_by.get(id(listed.written), 0)
+    if listed.optional or (listed.conditions and binder.listed_resolver(listed).is_off(filtered > 0)):
+        return
+    notes = (f"{filtered} names match the pattern, but not 'where'",) if filtered else ()
+    binder.findings.add("MC410", message, listed.span, notes=notes)
 
 
 # --- both sides

@@ -363,6 +363,7 @@ class _Flattener:
                 context.is_default,
                 modifiers.optional,
                 modifiers.allow,
+                len(context.modifiers.where),
             )
             for name in names
             for numbers, (copy,) in islice(expand_groups([name]), MAX_COPIES)

@@ -2,15 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
+from mapcc.ir.expr import Config, Count, Expr, Name, Unevaluable, evaluate, names
 from mapcc.ir.patterns import Pattern, join
 from mapcc.passes.copies import alternatives
-from mapcc.passes.match import Trie
+from mapcc.passes.indices import NotOneToOne, solve_indices
+from mapcc.passes.match import Leaf, Trie
 from mapcc.passes.segments import variants
 
 Value = int | str
+# A word of an index expression that is no index; Unevaluable if it has no value.
+Parameter = Callable[[str], int]
+Choice = dict[str, Value]
+
+
+def no_parameter(word: str) -> int:
+    raise Unevaluable(f"{word!r} has no value here", word)
+
+
+@dataclass(slots=True)
+class _Scan:
+    """What a pattern matches, by its variables; the numbers of ``{i+1}`` by ``=0``, ``=1``, ..."""
+
+    choices: list[Choice] = field(default_factory=list)
+    exprs: dict[str, Expr] = field(default_factory=dict)
+    tables: dict[tuple[str, ...], dict[tuple[Value, ...], int]] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -23,45 +41,29 @@ class PathIndex:
     names: Iterable[str]
     separator: str
     _paths: list[str] | None = None
-    _scans: dict[Pattern, list[dict[str, Value]]] = field(default_factory=dict)
-    _tables: dict[tuple[Pattern, tuple[str, ...]], dict[tuple[Value, ...], int]] = field(default_factory=dict)
+    _scans: dict[Pattern, _Scan] = field(default_factory=dict)
 
-    def count(self, prefix: Pattern, pattern: Pattern, bound: Mapping[str, Value]) -> int:
+    def count(
+        self,
+        prefix: Pattern,
+        pattern: Pattern,
+        bound: Mapping[str, Value],
+        parameter: Parameter = no_parameter,
+    ) -> int:
         """How many choices of the pattern's free variables exist, given those that are bound."""
-        whole = join(prefix, pattern, self.separator)
-        return self._lookup(whole, bound)
+        scan = self._scan(join(prefix, pattern, self.separator))
+        if scan.exprs:
+            bound = {**bound, **_told(scan.exprs, bound, parameter)}
+            if not scan.exprs.keys() <= bound.keys():
+                return _solved(scan, bound, parameter)
+        return _looked_up(scan, bound)
 
-    def _lookup(self, pattern: Pattern, bound: Mapping[str, Value]) -> int:
-        scan = self._scan(pattern)
-        variables = {variable for match in scan for variable in match}
-        fixed = tuple(sorted(variables & bound.keys()))
-        table = self._tables.get((pattern, fixed))
-        if table is None:
-            groups: dict[tuple[Value, ...], set[tuple[tuple[str, Value], ...]]] = {}
-            for match in scan:
-                key = tuple(match[variable] for variable in fixed)
-                groups.setdefault(key, set()).add(tuple(sorted(match.items(), key=lambda kv: kv[0])))
-            table = {key: len(choices) for key, choices in groups.items()}
-            self._tables[pattern, fixed] = table
-        return table.get(tuple(bound[variable] for variable in fixed), 0)
+    def matches(self, prefix: Pattern, pattern: Pattern) -> int:
+        """How many names and modules match, whatever the variables are."""
+        return len(self._scan(join(prefix, pattern, self.separator)).choices)
 
-    def _scan(self, pattern: Pattern) -> list[dict[str, Value]]:
-        if pattern not in self._scans:
-            trie = Trie(self.separator)
-            for copy in alternatives([pattern]):
-                for variant in variants(copy, self.separator):
-                    trie.add(None, variant)
-            self._scans[pattern] = [
-                {
-                    hole.variable: text if hole.variable[:1] in ("*", "/") else int(text)
-                    for hole, text in zip(leaf.holes, texts, strict=True)
-                }
-                for path in self._every_path()
-                for leaf, texts in trie.match(path)
-            ]
-        return self._scans[pattern]
-
-    def _every_path(self) -> list[str]:
+    def every_path(self) -> list[str]:
+        """All names, and all modules above them."""
         if self._paths is None:
             paths: dict[str, None] = {}
             for name in self.names:
@@ -72,3 +74,93 @@ class PathIndex:
                         break
             self._paths = list(paths)
         return self._paths
+
+    def _scan(self, pattern: Pattern) -> _Scan:
+        scan = self._scans.get(pattern)
+        if scan is None:
+            scan = self._scans[pattern] = _Scan()
+            trie = Trie(self.separator)
+            for copy in alternatives([pattern]):
+                for variant in variants(copy, self.separator):
+                    trie.add(None, variant)
+            for path in self.every_path():
+                for leaf, texts in trie.match(path):
+                    choice = _choice(leaf, texts, scan.exprs)
+                    if choice is not None:
+                        scan.choices.append(choice)
+        return scan
+
+
+def _choice(leaf: Leaf, texts: list[str], exprs: dict[str, Expr]) -> Choice | None:
+    """The values of one match; None if a variable that stands twice has two of them."""
+    choice: Choice = {}
+    for at, (hole, text) in enumerate(zip(leaf.holes, texts, strict=True)):
+        key = hole.variable
+        if hole.expr is not None and not key:
+            key = f"={at}"
+            exprs[key] = hole.expr
+        value: Value = text if key[:1] in ("*", "/") else int(text)
+        if choice.setdefault(key, value) != value:
+            return None
+    return choice
+
+
+def _looked_up(scan: _Scan, bound: Mapping[str, Value]) -> int:
+    variables = {variable for match in scan.choices for variable in match} if bound else set()
+    fixed = tuple(sorted(variables & bound.keys()))
+    table = scan.tables.get(fixed)
+    if table is None:
+        groups: dict[tuple[Value, ...], set[tuple[tuple[str, Value], ...]]] = {}
+        for match in scan.choices:
+            key = tuple(match[variable] for variable in fixed)
+            groups.setdefault(key, set()).add(tuple(sorted(match.items(), key=lambda kv: kv[0])))
+        table = {key: len(choices) for key, choices in groups.items()}
+        scan.tables[fixed] = table
+    return table.get(tuple(bound[variable] for variable in fixed), 0)
+
+
+def _told(exprs: Mapping[str, Expr], bound: Mapping[str, Value], parameter: Parameter) -> Choice:
+    """The numbers of the index expressions whose words all have a value."""
+
+    def look(leaf: Name | Config | Count) -> int | float | str:
+        if not isinstance(leaf, Name):
+            raise Unevaluable("only indices stand in a name")
+        return bound[leaf.name] if leaf.name in bound else parameter(leaf.name)
+
+    out: Choice = {}
+    for key, expr in exprs.items():
+        try:
+            value = evaluate(expr, look)
+        except Unevaluable:
+            continue
+        if isinstance(value, int):
+            out[key] = value
+    return out
+
+
+def _solved(scan: _Scan, bound: Mapping[str, Value], parameter: Parameter) -> int:
+    """The same where an index expression has words of its own: ``{2*k + 1}`` is an odd number."""
+    words = {word for expr in scan.exprs.values() for word in names(expr)}
+    indices = frozenset(word for word in words if word in bound or not _has_value(word, parameter))
+    found: set[tuple[tuple[str, Value], ...]] = set()
+    for match in scan.choices:
+        if any(match.get(variable, value) != value for variable, value in bound.items()):
+            continue
+        known = {word: int(bound.get(word, match.get(word, -1))) for word in indices}
+        known = {word: value for word, value in known.items() if value >= 0}
+        numbers = [(expr, int(match[key])) for key, expr in scan.exprs.items() if key in match]
+        try:
+            solved = solve_indices(numbers, known, parameter, {}, indices)
+        except NotOneToOne:
+            solved = {}
+        if solved is not None:
+            found.add(tuple(sorted(match.items(), key=lambda kv: kv[0])))
+    return len(found)
+
+
+def _has_value(word: str, parameter: Parameter) -> bool:
+    try:
+        parameter(word)
+    except Unevaluable:
+        return False
+    return True

@@ -13,7 +13,7 @@ from typing import Any
 from mapcc.diagnostics.model import Diagnostic
 from mapcc.errors import MappingError
 from mapcc.ir import rules
-from mapcc.ir.expr import Config, Count, Expr, Name, Unevaluable, evaluate, leaves
+from mapcc.ir.expr import Config, Count, Expr, Name, Unevaluable, evaluate, leaves, names
 from mapcc.ir.expr import Value as Result
 from mapcc.ir.patterns import EMPTY
 from mapcc.ir.program import Scope
@@ -177,7 +177,9 @@ class Resolver:
     def _holds(self, condition: rules.Condition, values: Values) -> bool:
         match condition:
             case rules.Exists(pattern, negated):
-                return bool(self.paths.count(condition.prefix or EMPTY, pattern, values)) != negated
+                parameter = partial(self.parameter, known=values)
+                found = self.paths.count(condition.prefix or EMPTY, pattern, values, parameter)
+                return bool(found) != negated
             case rules.InRange(index, low, high):
                 lookup = self.lookup(values)
                 at, a, b = (evaluate(e, lookup) for e in (index, low, high))
@@ -206,7 +208,8 @@ class Resolver:
                 case Count(pattern):
                     # Variables of the block are bound; those of the pattern itself are counted.
                     bound = {v: values[v] for v in self._bound_words(leaf) if v in values}
-                    return self.paths.count(leaf.prefix or EMPTY, pattern, bound)
+                    parameter = partial(self.parameter, known=values)
+                    return self.paths.count(leaf.prefix or EMPTY, pattern, bound, parameter)
                 case _:
                     return lets(leaf)
 
@@ -243,15 +246,17 @@ class Resolver:
         return frozenset(variables_of(count.prefix or EMPTY, self.indices, frozenset()))
 
     def _definition(self, name: str) -> Expr | None:
+        """What an equation says of a word; of several, one that does not ask for what is being asked."""
         if name in self.atoms:
             return None
+        said: list[Expr] = []
         for condition in self.conditions:
             if not isinstance(condition, rules.Compare) or not condition.is_equation:
                 continue
             others = [o for o in condition.operands if not (isinstance(o, Name) and o.name == name)]
-            if others and len(others) < len(condition.operands):
-                return others[-1]
-        return None
+            said += others[-1:] if len(others) < len(condition.operands) else []
+        open_ = (expr for expr in said if not names(expr) & (self._asking | {name}))
+        return next(open_, said[0] if said else None)
 
 
 def _compare(op: str, a: Result, b: Result) -> bool:

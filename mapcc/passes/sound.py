@@ -2,71 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Iterator
 from math import prod
 
-from mapcc.diagnostics.model import Diagnostic, Diagnostics
+from mapcc.diagnostics.model import Diagnostic
 from mapcc.ir import rules
-from mapcc.ir.expr import Count, Expr, leaves
 from mapcc.ir.notation import print_name
 from mapcc.ir.patterns import Deep, Index, NameAxis, Part, Pattern, Regex, Star, Text, walk
-from mapcc.ir.program import Listed, Program
 from mapcc.passes.regexes import regex_fault
 from mapcc.passes.segments import MAX_LABEL_VARIANTS, name_axes
+from mapcc.passes.words import asked_names
 from mapcc.text import Span
-
-
-def listed_are_sound(program: Program, found: Diagnostics) -> None:
-    """Take out of ``drop``, ``external`` and ``dtype`` what cannot be matched, and say why."""
-    program.drops = _sound(program.drops, program.failed_left, found)
-    program.externals = _sound(program.externals, program.failed_right, found)
-    rule = program.dtype
-    if rule is not None:
-        keeps = [
-            keep for keep in rule.keeps if not _report(name_faults(keep[0], rule.separator), keep[2], found)
-        ]
-        program.dtype = replace(rule, keeps=tuple(keeps))
-
-
-def _sound(listed: Sequence[Listed], failed: list[Pattern], found: Diagnostics) -> list[Listed]:
-    out: list[Listed] = []
-    for one in listed:
-        faults = [*name_faults(one.name, one.separator), *condition_faults(one.conditions)]
-        if _report(faults, one.span, found):
-            failed.append(one.name)
-        else:
-            out.append(one)
-    return out
-
-
-def _report(faults: Iterable[Diagnostic], span: Span | None, found: Diagnostics) -> bool:
-    listed = [fault if fault.span else replace(fault, span=span) for fault in faults]
-    found.extend(listed)
-    return bool(listed)
 
 
 def condition_faults(conditions: Iterable[rules.Condition]) -> Iterator[Diagnostic]:
     """What is wrong with the names that ``exists`` and ``count`` ask for."""
     for condition in conditions:
-        for pattern in _asked(condition):
+        for pattern in asked_names(condition):
             for part in walk(pattern.parts):
                 if isinstance(part, Regex) and (fault := regex_fault(part.expression)):
                     yield _bad_regex(part, fault, pattern.span or condition.span)
-
-
-def _asked(condition: rules.Condition) -> list[Pattern]:
-    match condition:
-        case rules.Exists(pattern):
-            return [pattern]
-        case rules.Compare(operands, _):
-            return _counted(operands)
-        case rules.InRange(_, low, high):
-            return _counted((low, high))
-
-
-def _counted(exprs: Iterable[Expr]) -> list[Pattern]:
-    return [leaf.pattern for expr in exprs for leaf in leaves(expr) if isinstance(leaf, Count)]
 
 
 def name_faults(name: Pattern, separator: str) -> Iterator[Diagnostic]:

@@ -124,7 +124,7 @@ def _source_trie(binder: Binder) -> Trie:
         resolver = binder.listed_resolver(listed)
         binder.dropped_by.setdefault(id(listed.written), 0)
         for variant in variants(listed.name, listed.separator):
-            words, asked = _direct(variant, tuple(hole.variable for hole in variant.holes), resolver)
+            words, asked = _direct(variant, tuple(resolver.variables), resolver)
             if words is not None:  # what the filters ask for is all that matters of a key
                 words, asked = resolver.filter_words, tuple(range(len(asked)))
             trie.add(_Taker(None, 0, 0, (), resolver, listed, words, asked), variant)
@@ -148,6 +148,9 @@ def _candidates(
             out.append(solved)
         elif taker.equation is not None:
             binder.matched[taker.equation.number].filtered += 1
+        elif taker.drop is not None:
+            at = id(taker.drop.written)
+            binder.filtered_by[at] = binder.filtered_by.get(at, 0) + 1
     return out
 
 

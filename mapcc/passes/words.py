@@ -82,6 +82,13 @@ def condition_words(condition: rules.Condition) -> set[str]:
     return {leaf.name for leaf in condition_leaves(condition) if isinstance(leaf, Name)}
 
 
+def asked_names(condition: rules.Condition) -> list[Pattern]:
+    """The names that ``exists`` and ``count`` ask for, without their prefix."""
+    if isinstance(condition, rules.Exists):
+        return [condition.pattern]
+    return [leaf.pattern for leaf in condition_leaves(condition) if isinstance(leaf, Count)]
+
+
 def variables_of(name: Pattern, indices: frozenset[str], regexes: frozenset[str]) -> dict[str, None]:
     """The variables of a name in order: indices, stars, expressions."""
     out: dict[str, None] = {}
