@@ -1,0 +1,144 @@
+"""Which tensors of a key set are quantised weights, and which others belong to them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from mapcc.tensors.quantised.blocks import block_of, fits
+from mapcc.tensors.quantised.model import Companion, Container, Found, Quantised
+from mapcc.tensors.quantised.table import CONTAINERS, MARKERS
+from mapcc.tensors.spec import Manifest, TensorSpec
+
+Tensors = Mapping[str, TensorSpec]
+Block = tuple[int, ...]
+
+# An end of a name that a companion may have, so that most checkpoints are done with after one look.
+_ENDS = tuple({c.suffix for each in CONTAINERS for c in each.companions if c.required})
+
+
+def quantised(key_set: Manifest) -> Found:
+    """The quantised weights of a key set, told by names, types and shapes; blocks by its config too."""
+    tensors = key_set.tensors
+    by_tail: dict[str, list[str]] = {}
+    for name in [name for name in tensors if name.endswith(_ENDS)]:
+        by_tail.setdefault(_tail(name), []).append(name)
+    weights: dict[str, Quantised] = {}
+    owner: dict[str, Quantised] = {}
+    for container in CONTAINERS if by_tail else ():
+        for stem in _stems(container, by_tail):
+            main = tensors.get(stem + container.main)
+            if main is None or main.name in weights or main.name in owner:
+                continue
+            found = _in_container(container, stem, main, tensors)
+            if found is not None:
+                weights[main.name] = found
+                owner.update((spec.name, found) for _, spec in found.companions)
+    if not weights:
+        return Found()
+    markers = tuple(name for name in tensors if _tail(name) in MARKERS)
+    blocks, groups = _blocks(tuple(weights.values()), key_set.config)
+    return Found(weights, owner, markers, blocks, groups)
+
+
+def _tail(name: str) -> str:
+    return name.rpartition(".")[2]
+
+
+def _stems(container: Container, by_tail: Mapping[str, list[str]]) -> list[str]:
+    """The stems that have the container's first required companion: few tensors end like one."""
+    suffix = next(c.suffix for c in container.companions if c.required)
+    tail = _tail(suffix)
+    names = [name for end, several in by_tail.items() if end.endswith(tail) for name in several]
+    stems = [name[: -len(suffix)] for name in names if name.endswith(suffix)]
+    if suffix[0] in "._:" or container.main == "":
+        return [stem for stem in stems if stem]
+    # A word of its own: `scales` is not the end of `wscales`.
+    return [stem for stem in stems if not stem or stem[-1] in "./:"]
+
+
+def _in_container(container: Container, stem: str, main: TensorSpec, tensors: Tensors) -> Quantised | None:
+    if not _is_of(main, container.types, container.certain):
+        return None
+    companions: list[tuple[Companion, TensorSpec]] = []
+    for companion in container.companions:
+        spec = tensors.get(stem + companion.suffix)
+        if spec is not None and spec is not main and _belongs(companion, spec, main, container):
+            companions.append((companion, spec))
+        elif companion.required:
+            return None
+    return Quantised(container, stem, main, tuple(companions))
+
+
+def _is_of(spec: TensorSpec, types: frozenset[str], certain: bool) -> bool:
+    return certain if spec.dtype is None else not types or spec.dtype.name in types
+
+
+def _belongs(companion: Companion, spec: TensorSpec, main: TensorSpec, container: Container) -> bool:
+    if not _is_of(spec, companion.types, container.certain):
+        return False
+    if companion.role != "factor" or container.flat:
+        return True
+    if companion.fewer is not None and len(main.shape) - len(spec.shape) != companion.fewer:
+        return False
+    return fits(companion, main.shape, spec.shape)
+
+
+def _blocks(
+    weights: Sequence[Quantised], config: Mapping[str, object] | None
+) -> tuple[dict[str, Block], dict[str, Block]]:
+    """By container, the block in elements of a weight, and in codes."""
+    by_container: dict[str, list[Quantised]] = {}
+    for weight in weights:
+        if not weight.container.flat:
+            by_container.setdefault(weight.container.name, []).append(weight)
+    stated = _stated_block(config)
+    blocks: dict[str, Block] = {}
+    groups: dict[str, Block] = {}
+    for name, several in by_container.items():
+        block = block_of([_grid(weight) for weight in several], stated)
+        if block and max(block) != 1:
+            blocks[name] = block
+            groups[name] = _in_codes(several[0], block, config)
+    return blocks, groups
+
+
+def _in_codes(weight: Quantised, block: Block, config: Mapping[str, object] | None) -> Block:
+    container, dtype = weight.container, weight.main.dtype
+    if container.packed is None or dtype is None or len(block) < -container.packed:
+        return block
+    codes = dtype.bits // _bits(config, container.bits) if dtype.bits >= 8 else 1
+    at = len(block) + container.packed
+    return tuple(size * codes if number == at else size for number, size in enumerate(block))
+
+
+def _bits(config: Mapping[str, object] | None, otherwise: int) -> int:
+    for key in ("quantization_config", "quantization"):
+        said = (config or {}).get(key)
+        bits = said.get("bits") if isinstance(said, Mapping) else None
+        if type(bits) is int and 1 <= bits <= 8:
+            return bits
+    return otherwise
+
+
+def _grid(weight: Quantised) -> tuple[Companion, tuple[int, ...], tuple[int, ...]]:
+    companion, spec = next((c, spec) for c, spec in weight.companions if c.role == "factor")
+    return companion, weight.main.shape, spec.shape
+
+
+def _stated_block(config: Mapping[str, object] | None) -> tuple[int, ...]:
+    """``weight_block_size`` of a config, of whatever form that is known."""
+    said = (config or {}).get("quantization_config")
+    size = said.get("weight_block_size") if isinstance(said, Mapping) else None
+    if not isinstance(size, list | tuple) or not all(type(n) is int and n > 0 for n in size):
+        return ()
+    return tuple(size)
+
+
+def quant_method(config: Mapping[str, object] | None) -> str:
+    """What a config calls its quantisation; nothing if it speaks of none."""
+    for key in ("quantization_config", "quantization", "compression_config"):
+        said = (config or {}).get(key)
+        if isinstance(said, Mapping):
+            method = said.get("quant_method", said.get("quant_algo", said.get("mode", key)))
+            return method if isinstance(method, str) else key
+    return ""
