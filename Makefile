@@ -11,17 +11,22 @@ VENV  := .venv
 BIN   := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help demo test fast lint bench bench-peers wheel clean
+.PHONY: help demo test fast lint fuzz lock test-latest bench bench-peers wheel clean
 
 help: ## print this list
-	@awk -F ':.*## ' '/^[.a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[-.a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # Made anew whenever what it is made from changes. The stamp is written last, so that an
 # install that failed half way is not taken for one that succeeded.
-$(READY): pyproject.toml constraints.txt
+$(READY): pyproject.toml requirements.lock requirements-cuda.lock
 	@test -n "$(PYTHON)" || { echo "mapcc needs Python 3.11 or later: none found" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[test]'
+	$(BIN)/python -m pip install --quiet --no-deps --require-hashes -r requirements.lock
+	@# What a CUDA build of torch asks for, and a CPU build does not.
+	@! $(BIN)/python -c 'import importlib.metadata as m, sys; sys.exit("nvidia" not in str(m.requires("torch")))' || \
+		$(BIN)/python -m pip install --quiet --no-deps --require-hashes -r requirements-cuda.lock
+	$(BIN)/python -m pip install --quiet --no-deps --no-index --no-build-isolation -e .
+	$(BIN)/python -m pip check
 	@touch $@
 
 .venv: $(READY) ## set up the virtual environment
@@ -33,19 +38,38 @@ test: lint ## everything that CI checks
 	HYPOTHESIS_PROFILE=$${HYPOTHESIS_PROFILE:-ci} $(BIN)/python -m pytest -n auto --maxprocesses 8
 
 fast: $(READY) ## only the tests that take no time and no network
-	$(BIN)/python -m pytest -m 'not slow and not oracle and not network'
+	$(BIN)/python -m pytest -n auto --maxprocesses 8 -m 'not slow and not oracle and not network'
+
+# Of each reader, in a process of little memory; MAPCC_FUZZ=nightly tries more.
+fuzz: $(READY) ## damaged inputs for each reader, until one escapes
+	$(BIN)/python -m tests.fuzz $(ARGS)
 
 lint: $(READY) ## ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+lock: ## renew the lock files, to the newest that pyproject.toml and constraints.txt allow
+	$(PYTHON) -m venv .cache/lock
+	.cache/lock/bin/python -m pip install --quiet uv==0.13.9
+	.cache/lock/bin/python .ci/lock.py
+
+# Everything but torch, whose newest build may be gigabytes: make test-latest TORCH=torch
+TORCH := torch==2.13.0
+LATEST := .cache/latest
+test-latest: ## everything that CI checks, against the newest of all packages; says which ones moved
+	$(PYTHON) -m venv --clear $(LATEST)
+	$(LATEST)/bin/python -m pip install --quiet '$(TORCH)' -e '.[test]'
+	$(LATEST)/bin/python .ci/moved.py
+	HYPOTHESIS_PROFILE=ci $(LATEST)/bin/python -m pytest -n auto --maxprocesses 8; \
+		ended=$$?; $(LATEST)/bin/python .ci/moved.py; exit $$ended
+
 bench: $(READY) ## the benchmarks, half an hour and more; e.g. ARGS='--only rename --peers'
 	$(BIN)/python -m benchmarks $(ARGS)
 
-# What mapcc is compared with, in an environment of its own: transformers, mergekit.
+# What mapcc is compared with, in an environment of its own.
 PEERS := .cache/bench-peers
-bench-peers: benchmarks/peers/requirements.txt constraints.txt
+bench-peers: benchmarks/peers/requirements.txt constraints.txt ## set up transformers and mergekit for them
 	$(PYTHON) -m venv $(PEERS)
 	$(PEERS)/bin/python -m pip install --quiet -c constraints.txt -r benchmarks/peers/requirements.txt
 

@@ -10,6 +10,7 @@ import re
 import subprocess
 import sys
 import zipfile
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,6 +51,18 @@ class Ran:
     code: int
     out: str
     err: str
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """The folders that take longest, in seconds of the tests themselves: where time is to be won."""
+    spent: Counter[str] = Counter()
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            if isinstance(report, pytest.TestReport):
+                spent["/".join(report.nodeid.partition("::")[0].split("/")[:2])] += report.duration
+    terminalreporter.write_sep("=", "seconds of the slowest folders")
+    for folder, seconds in spent.most_common(12):
+        terminalreporter.write_line(f"{seconds:8.1f}  {folder}")
 
 
 Mapcc = Callable[..., Ran]

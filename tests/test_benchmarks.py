@@ -70,9 +70,28 @@ def test_a_run_gives_a_table(
     assert not list((tmp_path / "work").iterdir())
 
 
-def test_memory_of_a_process_is_seen(bench: Bench, tmp_path: Path) -> None:
-    script = "import time; held = bytearray(b'x') * (64 << 20); time.sleep(0.3)"
-    peak = bench("process").peak_memory([sys.executable, "-c", script], tmp_path)
+HOLDING = """
+from pathlib import Path
+held = bytearray(b"x") * (64 << 20)
+Path("held").touch()
+while not Path("seen").exists():
+    pass
+"""
+
+
+def test_memory_of_a_process_is_seen(bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process ends once it was looked at with its 64 MiB."""
+    process = bench("process")
+    look = process.Peak.add
+
+    def looked(peak: Any, processes: Any) -> None:
+        is_held = (tmp_path / "held").exists()
+        look(peak, processes)
+        if is_held:
+            (tmp_path / "seen").touch()
+
+    monkeypatch.setattr(process.Peak, "add", looked)
+    peak = process.peak_memory([sys.executable, "-c", HOLDING], tmp_path)
     assert 64 << 20 <= peak.anonymous < 120 << 20
 
 

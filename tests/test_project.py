@@ -12,6 +12,8 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 # What goes into the wheel, and where.
 SHIPPED = {
@@ -40,12 +42,18 @@ def run(*command: str | Path, cwd: Path) -> str:
     return done.stdout
 
 
+def locked(root: Path, name: str = "requirements.lock") -> list[str]:
+    """What a lock file names: ``numpy==2.4.6 ; python_full_version < '3.12'``."""
+    text = (root / name).read_text("utf-8")
+    return re.findall(r"^([\w.-]+==[^\\\n]+?) \\$", text, re.MULTILINE)
+
+
 def version(root: Path) -> str:
     return str(tomllib.loads((root / "pyproject.toml").read_text("utf-8"))["project"]["version"])
 
 
 def make_targets(root: Path) -> set[str]:
-    return set(re.findall(r"^([.\w]+):(?!=)", (root / "Makefile").read_text("utf-8"), re.MULTILINE))
+    return set(re.findall(r"^([-.\w]+):(?!=)", (root / "Makefile").read_text("utf-8"), re.MULTILINE))
 
 
 @pytest.fixture(scope="session")
@@ -58,11 +66,13 @@ def wheel(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def installed(root: Path, wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An environment with the wheel, what it depends on, and nothing else."""
     folder = tmp_path_factory.mktemp("installed")
     venv.create(folder, with_pip=True)
-    run(folder / "bin" / "python", "-m", "pip", "install", "--quiet", wheel, cwd=folder)
+    versions = folder / "versions.txt"  # without hashes, with which pip takes no wheel from a folder
+    versions.write_text("".join(f"{line}\n" for line in locked(root)), "utf-8")
+    run(folder / "bin" / "python", "-m", "pip", "install", "--quiet", "-c", versions, wheel, cwd=folder)
     return folder
 
 
@@ -73,6 +83,9 @@ def test_make_has_its_targets(root: Path) -> None:
         "demo",
         "test",
         "fast",
+        "fuzz",
+        "lock",
+        "test-latest",
         "lint",
         "bench",
         "wheel",
@@ -88,7 +101,7 @@ def test_make_alone_lists_the_targets(root: Path) -> None:
 @pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md"])
 def test_make_commands_in_the_docs_exist(root: Path, page: str) -> None:
     text = (root / page).read_text("utf-8")
-    told = set(re.findall(r"(?:^|`)make ([a-z]+)", text, re.MULTILINE))
+    told = set(re.findall(r"(?:^|`)make ([-a-z]+)", text, re.MULTILINE))
     assert told <= make_targets(root)
     assert "test" in told
 
@@ -110,6 +123,36 @@ def test_torch_is_pinned_and_optional(root: Path) -> None:
     project = tomllib.loads((root / "pyproject.toml").read_text("utf-8"))["project"]
     assert "torch==2.13.0" in (root / "constraints.txt").read_text("utf-8").splitlines()
     assert not [requirement for requirement in project["dependencies"] if requirement.startswith("torch")]
+
+
+@pytest.mark.parametrize("name", ["requirements.lock", "requirements-cuda.lock"])
+def test_the_lock_has_a_hash_for_everything(root: Path, name: str) -> None:
+    text = (root / name).read_text("utf-8")
+    entries = re.findall(r"^[\w.-]+==.*(?:\n .*)*", text, re.MULTILINE)
+    assert len(entries) == len(locked(root, name)) > 15
+    assert all("--hash=sha256:" in entry for entry in entries)
+    assert "://" not in text  # from which index is the user's choice
+
+
+def test_the_lock_is_of_this_project(root: Path) -> None:
+    """Whatever pyproject.toml asks for is locked, within its range; nothing of CUDA beside it."""
+    project = tomllib.loads((root / "pyproject.toml").read_text("utf-8"))["project"]
+    asked = [Requirement(r) for r in project["dependencies"] + project["optional-dependencies"]["test"]]
+    versions: dict[str, list[str]] = {}
+    for entry in map(Requirement, locked(root)):
+        (found,) = entry.specifier
+        versions.setdefault(canonicalize_name(entry.name), []).append(found.version)
+    for requirement in asked:
+        here = versions[canonicalize_name(requirement.name)]
+        assert all(requirement.specifier.contains(one) for one in here), (str(requirement), here)
+    assert versions["torch"] == ["2.13.0"]
+    assert not [name for name in versions if name.startswith(("nvidia", "cuda", "triton"))]
+
+
+def test_what_runs_this_is_what_is_locked(root: Path) -> None:
+    """In CI at least; elsewhere it may be the newest, or what a contributor has."""
+    moved = run(sys.executable, root / ".ci" / "moved.py", cwd=root)
+    assert moved.startswith("0 packages") or not os.environ.get("CI"), moved
 
 
 @pytest.mark.slow

@@ -5,13 +5,14 @@ from __future__ import annotations
 import itertools
 import random
 import re
-import time
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mapcc.diagnostics.fold import fold
+from tests.work import assert_grows_with_its_input
 
 
 def unfold(template: str) -> list[str]:
@@ -111,16 +112,23 @@ def test_the_order_is_that_of_first_sight(names: list[str]) -> None:
 
 
 @pytest.mark.slow
-def test_a_hundred_thousand_names_fold_at_once() -> None:
-    names = [
-        f"model.layers.{i}.mlp.experts.{e}.{p}_proj.{s}"
-        for i in range(65)
-        for e in range(256)
-        for p in ("gate", "up", "down")
-        for s in ("weight", "weight_scale_inv")
-    ]
-    start = time.perf_counter()
-    assert len(fold(names)) == 3
-    random.Random(0).shuffle(names)
-    assert len(fold(names[:-500])) < 1000
-    assert time.perf_counter() - start < 5  # about 0.6 s here: this is a bound on the growth
+def test_the_work_of_folding_grows_with_the_names() -> None:
+    def folding(layers: int, left_out: int) -> Callable[[], object]:
+        names = [
+            f"model.layers.{i}.mlp.experts.{e}.{p}_proj.{s}"
+            for i in range(layers)
+            for e in range(256)
+            for p in ("gate", "up", "down")
+            for s in ("weight", "weight_scale_inv")
+        ]
+        random.Random(0).shuffle(names)
+        return lambda: fold(names[left_out:])
+
+    hundred_thousand = folding(65, 0)()
+    assert isinstance(hundred_thousand, list)
+    assert len(hundred_thousand) == 3
+    ragged = folding(65, 500)()
+    assert isinstance(ragged, list)
+    assert len(ragged) < 1000
+    assert_grows_with_its_input(lambda layers: folding(layers, 0), 2)
+    assert_grows_with_its_input(lambda layers: folding(layers, 50 * layers), 2)

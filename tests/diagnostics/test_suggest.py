@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mapcc.diagnostics.suggest import Suggester, likeness, nearest
+from tests.work import lines
 
 WAN = [
     f"blocks.{i}.{rest}"
@@ -68,7 +67,7 @@ def test_a_name_is_nearest_to_itself(name: str) -> None:
 
 
 @pytest.mark.slow
-def test_a_large_checkpoint_answers_at_once() -> None:
+def test_an_answer_looks_at_few_of_many_names() -> None:
     names = [
         f"model.layers.{i}.mlp.experts.{e}.{p}_proj.{s}"
         for i in range(60)
@@ -78,9 +77,6 @@ def test_a_large_checkpoint_answers_at_once() -> None:
     ]
     suggester = Suggester(names)
     suggester.nearest("warm.up")
-    start = time.perf_counter()
-    assert (
-        suggester.nearest("model.layers.5.experts.9.up_proj.weight")
-        == "model.layers.5.mlp.experts.9.up_proj.weight"
-    )
-    assert time.perf_counter() - start < 0.5  # about 5 ms here: this is a bound on the growth
+    asked, meant = (f"model.layers.5.{it}.9.up_proj.weight" for it in ("experts", "mlp.experts"))
+    assert suggester.nearest(asked) == meant
+    assert lines(lambda: suggester.nearest(asked)) < len(names) // 4

@@ -19,6 +19,8 @@ from tests.faults.disk import Disk, Record, record
 from tests.faults.doors import Call, around
 from tests.faults.jobs import PARTIAL, Job, content, make_job, quick_folder
 
+pytestmark = [pytest.mark.slow, pytest.mark.power_loss]
+
 STATES = inputs(ci=8_000, nightly=80_000)
 OPTIONS = Options(sizes=Buffers(1, 128, 512, 128, 128, 16))
 Patch = Callable[[pytest.MonkeyPatch], None]

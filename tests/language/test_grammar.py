@@ -8,8 +8,7 @@ import logging
 import re
 import subprocess
 import sys
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,7 @@ from mapcc.ir.notation import KEYWORDS
 from mapcc.syntax import tables
 from mapcc.tensors.dtypes import DTYPES
 from mapcc.tensors.spec import Manifest, TensorSpec
+from tests.work import assert_grows_with_its_input, guard
 
 
 @pytest.fixture
@@ -111,21 +111,27 @@ def test_no_terminal_is_slow(name: str) -> None:
     for text in (
         start + unit * (LONG // len(unit)) + end for start in starts for unit in UNITS for end in "\x00}"
     ):
-        began = time.perf_counter()
-        for at in (0, 1, LONG // 2):
-            pattern.match(text, at)
-        assert time.perf_counter() - began < 0.25, (name, text[:20])
+        with guard(30):  # milliseconds; what is not linear takes for ever
+            for at in (0, 1, LONG // 2):
+                pattern.match(text, at)
 
 
 @pytest.mark.parametrize(
     "unit", [*UNITS, "a -> b\n", "{a,", "a.{i} -> ", "| x ", "(", ") ", "let x = 1\n", "}\n", "# a\n"]
 )
-def test_a_long_file_is_parsed_in_a_moment(unit: str) -> None:
-    text = unit * (60_000 // len(unit))
-    began = time.perf_counter()
-    with suppress(MappingError):
-        parse(text)
-    assert time.perf_counter() - began < 15
+def test_the_work_of_parsing_grows_with_the_text(unit: str) -> None:
+    def parsing(count: int) -> Callable[[], object]:
+        text = unit * count
+
+        def run() -> None:
+            with suppress(MappingError):
+                parse(text)
+
+        return run
+
+    with guard():
+        parsing(60_000 // len(unit))()
+    assert_grows_with_its_input(parsing, 2_000 // len(unit))
 
 
 def test_the_printer_knows_the_keywords() -> None:
@@ -156,6 +162,7 @@ EVIL = [
 SCRIPT = """
 import resource, sys
 resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30))
+resource.setrlimit(resource.RLIMIT_CPU, (60, 60))  # a hang ends as a signal
 from tests.language.test_grammar import EVIL, hold
 print(hold(*EVIL[int(sys.argv[1])]))
 """
@@ -177,22 +184,18 @@ def test_there_are_enough_evil_patterns() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("number", range(len(EVIL)), ids=[expression[:30] for expression, _ in EVIL])
 def test_an_evil_pattern_ends_in_little_time_and_memory(number: int) -> None:
-    began = time.perf_counter()
-    done = subprocess.run(
-        [sys.executable, "-c", SCRIPT, str(number)], capture_output=True, text=True, timeout=60, check=False
-    )
+    script = [sys.executable, "-c", SCRIPT, str(number)]
+    done = subprocess.run(script, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert set(done.stdout.split()) <= {"MC106", "MC412"}
-    assert time.perf_counter() - began < 2.5
 
 
 def test_many_names_share_one_budget() -> None:
     """A pattern slow on each of a thousand names stops long before a thousand times its limit."""
     names = [f"m.{'a' * 28}{k}!" for k in range(1000)]
     tensors = {name: TensorSpec(name, DTYPES["F32"], (1,)) for name in names}
-    began = time.perf_counter()
-    checked = check(parse("m.{x:/(a|aa)+[0-9]+b?/} -> n.{x}"), Manifest(tensors, (), "made up", None, {}))
-    assert time.perf_counter() - began < 5
+    with guard(30):  # each by itself: a thousand times the limit of one
+        checked = check(parse("m.{x:/(a|aa)+[0-9]+b?/} -> n.{x}"), Manifest(tensors, (), "made up", None, {}))
     assert checked.diagnostics
 
 
