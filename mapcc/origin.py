@@ -12,7 +12,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from mapcc.syntax.load import Loader
+from mapcc.resources import library_name
+from mapcc.syntax.load import LIBRARY, Loader
 from mapcc.tensors.disk import read_at, reading
 from mapcc.tensors.safetensors import LENGTH, MAX_HEADER
 from mapcc.tensors.spec import Manifest
@@ -29,6 +30,7 @@ def origin(
     options: Mapping[str, object],
     *,
     hash_source: bool = False,
+    left_out: int = 0,
 ) -> dict[str, Any]:
     """The values of the record: ``mapping``, ``options`` and ``source``.
 
@@ -37,6 +39,7 @@ def origin(
         options: with which it was held and planned.
         hash_source: read every file of the source for its SHA-256; otherwise it is given where the
             Hub's cache tells it.
+        left_out: how many tensors of the source lie outside of the prefix that was asked for.
     """
     return {
         "mapping": [
@@ -47,14 +50,24 @@ def origin(
         "source": {
             "revision": next(filter(None, map(_revision, source.files)), None),
             "files": [_file(path, hash_source) for path in source.files],
+            **({"left_out": left_out} if left_out else {}),
         },
     }
 
 
 def _texts(loader: Loader, main: Path) -> Iterator[tuple[str, str]]:
-    """The mapping first, and what it uses by paths from there."""
-    for path, text in sorted(loader.texts(), key=lambda read: (read[0] != main, str(read[0]))):
-        yield (main.name if path == main else Path(os.path.relpath(path, main.parent)).as_posix()), text
+    """The mapping first, and what it uses by paths from there, or by names of the library."""
+    texts = {_recorded_name(path, main): text for path, text in loader.texts()}
+    yield from sorted(texts.items(), key=lambda read: (read[0] != main.name, read[0]))
+
+
+def _recorded_name(path: Path, main: Path) -> str:
+    if path == main:
+        return main.name
+    name = library_name(path)
+    if name is not None and library_name(main) is None:
+        return f"{LIBRARY}{name}{path.suffix}"
+    return Path(os.path.relpath(path, main.parent)).as_posix()
 
 
 def _revision(path: Path) -> str | None:

@@ -39,5 +39,26 @@ def library_mapping(name: str) -> Path | None:
     return path if path.is_file() else None
 
 
+def library_name(path: Path) -> str | None:
+    """What a file of the library is called there: ``wan/parts/block_to_diffusers``; None for any other.
+
+    >>> library_name(mappings() / "wan" / "parts" / "block_to_diffusers.mapcc")
+    'wan/parts/block_to_diffusers'
+    """
+    try:
+        return path.relative_to(mappings()).with_suffix("").as_posix()
+    except ValueError:
+        return None
+
+
+def library_names() -> list[str]:
+    """What :func:`library_mapping` knows, sorted.
+
+    >>> "bert/minilm_to_torch" in library_names()
+    True
+    """
+    return sorted(f"{path.parent.name}/{path.stem}" for path in mappings().glob("*/*.mapcc"))
+
+
 def code_pages() -> Path:
     return data_folder("codes", "docs/codes")

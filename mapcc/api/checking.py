@@ -157,6 +157,7 @@ def check(
     source_config: str | Path | None = None,
     target_config: str | Path | None = None,
     select: str | None = None,
+    under: str = "",
     statements: str = "",
 ) -> Checked:
     """Hold a mapping against its key sets, before any weight is read.
@@ -167,12 +168,14 @@ def check(
         target: the key set that is wanted; without it only the source's side is checked.
         settings: values for the mapping's lets (``--set``).
         select: which dictionary of the source is meant (see :func:`keys`).
+        under: a prefix, ``A`` or ``A -> B``: the mapping is held against what lies beneath it, and
+            the other tensors are left out.
         statements: further ones, as text, that this use of the mapping adds to it: what is ``external``
             here, the ``dtype`` of the output.
     """
     with collector_off():
         opened = and_also(opened_mapping(mapping, Diagnostics()), statements)
-    return held(opened, source, target, settings, source_config, target_config, select)
+    return held(opened, source, target, settings, source_config, target_config, select, under)
 
 
 def held(
@@ -183,6 +186,7 @@ def held(
     source_config: str | Path | None = None,
     target_config: str | Path | None = None,
     select: str | None = None,
+    under: str = "",
 ) -> Checked:
     found = opened.found
     with collector_off():
@@ -191,9 +195,10 @@ def held(
         if opened.mapping is None or source_keys is None or (target is not None and target_keys is None):
             return Checked(tuple(found), None)
         try:
-            bound = bind(
-                opened.mapping, opened.path, source_keys, target_keys, settings or {}, found, opened.loader
-            )
+            mapping = put_under(opened, under, source_keys, target_keys, settings)
+            if mapping is None:
+                return Checked(tuple(found), None)
+            bound = bind(mapping, opened.path, source_keys, target_keys, settings or {}, found, opened.loader)
         except MappingError as error:
             found.extend(error.diagnostics)
             return Checked(tuple(found), None)
@@ -201,6 +206,25 @@ def held(
             found.add(Diagnostic("MC108", str(error), error.span))
             return Checked(tuple(found), None)
     return Checked(tuple(found), bound)
+
+
+def put_under(
+    opened: Opened,
+    under: str,
+    source: Manifest | None,
+    target: Manifest | None,
+    settings: Mapping[str, Setting] | None,
+) -> rules.Mapping | None:
+    """The mapping, for what lies beneath a prefix; None if nothing does, which is told."""
+    if not under or opened.mapping is None:
+        return opened.mapping
+    from mapcc.passes.under import placed, read_under
+
+    read = read_under(under, opened.found)
+    if read is None:
+        return None
+    loader, found = opened.loader, opened.found
+    return placed(opened.mapping, opened.path, read, source, target, settings or {}, found, loader)
 
 
 def key_set(

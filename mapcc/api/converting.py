@@ -42,6 +42,7 @@ def make_plan(
     source_config: str | Path | None = None,
     target_config: str | Path | None = None,
     select: str | None = None,
+    under: str = "",
     statements: str = "",
 ) -> Plan:
     """What :func:`convert` will do, from headers alone: exact files, ranges and moves, as data.
@@ -50,25 +51,32 @@ def make_plan(
         max_shard_size: bytes of tensors in one file.
         prefix: of the file names: ``model`` or ``diffusion_pytorch_model``.
         hash_source: read the whole source once more, for the SHA-256 of its files in the record.
-        statements: see :func:`mapcc.check`.
+        under, statements: see :func:`mapcc.check`.
 
     Raises:
         MappingError: the mapping does not check clean, or the source has no weights.
     """
     from mapcc.origin import origin
+    from mapcc.passes.under import left_out
     from mapcc.plan import make_plan as planned
 
     with collector_off():
         opened = and_also(opened_mapping(mapping, Diagnostics()), statements)
-        checked = held(opened, source, target, settings, source_config, target_config, select)
+        checked = held(opened, source, target, settings, source_config, target_config, select, under)
         bound = bound_mapping(checked)
         asked = {"max_shard_size": max_shard_size, "prefix": prefix, "select": select}
-        asked |= {"statements": statements or None}
+        asked |= {"under": under or None, "statements": statements or None}
         asked |= {"settings": dict(settings)} if settings else {}
         made = planned(bound, max_shard_size=max_shard_size, prefix=prefix)
-        return replace(
-            made, origin=origin(opened.loader, opened.path, bound.source, asked, hash_source=hash_source)
+        record = origin(
+            opened.loader,
+            opened.path,
+            bound.source,
+            asked,
+            hash_source=hash_source,
+            left_out=left_out(bound) if under else 0,
         )
+        return replace(made, origin=record)
 
 
 def convert(

@@ -14,6 +14,7 @@ from mapcc.api.checking import (
     check,
     held,
     opened_mapping,
+    put_under,
     raise_if_any,
 )
 from mapcc.diagnostics.model import Diagnostic, Diagnostics
@@ -65,6 +66,7 @@ def split_config(
     source_config: str | Path | None = None,
     target_config: str | Path | None = None,
     select: str | None = None,
+    under: str = "",
 ) -> Residual:
     """A mapping in two: what the config cannot say as a conversion, and a config for the rest.
 
@@ -78,7 +80,7 @@ def split_config(
     emit = _emitter(format)
     found = Diagnostics()
     opened = opened_mapping(mapping, found)
-    checked = held(opened, source, target, settings, source_config, target_config, select)
+    checked = held(opened, source, target, settings, source_config, target_config, select, under)
     return residual(bound_mapping(checked), opened.path, emit, dict(settings or {}))
 
 
@@ -127,6 +129,7 @@ def invert(
     source_config: str | Path | None = None,
     target_config: str | Path | None = None,
     select: str | None = None,
+    under: str = "",
 ) -> Inverted:
     """The mapping from target to source, as a mapping.
 
@@ -142,6 +145,10 @@ def invert(
     raise_if_any(found)
     assert opened.mapping is not None
     if source is None or target is None:
-        return invert_text(opened.mapping, opened.path, opened.loader)
-    checked = held(opened, source, target, settings, source_config, target_config, select)
-    return invert_bound(opened.mapping, opened.path, bound_mapping(checked), opened.loader, settings)
+        placed = put_under(opened, under, None, None, settings)
+        raise_if_any(found)
+        assert placed is not None
+        return invert_text(placed, opened.path, opened.loader)
+    checked = held(opened, source, target, settings, source_config, target_config, select, under)
+    bound = bound_mapping(checked)
+    return invert_bound(bound.program.mapping, opened.path, bound, opened.loader, settings)

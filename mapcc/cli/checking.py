@@ -24,6 +24,7 @@ from mapcc.cli.options import (
     SourceConfig,
     Target,
     TargetConfig,
+    Under,
     app,
     key_options,
     write_file,
@@ -63,6 +64,7 @@ def check(
     source_config: SourceConfig = None,
     target_config: TargetConfig = None,
     select: Select = None,
+    under: Under = "",
 ) -> None:
     """Hold a mapping against its key sets; no weight is read.
 
@@ -73,15 +75,18 @@ def check(
     if source is None:
         from mapcc.cli.library import check_models
 
-        if dialect or parts or lint or target or set_ or source_config or target_config or select:
+        if dialect or parts or lint or target or set_ or source_config or target_config or select or under:
             message, help = "what a mapping is held against is missing", "--source SRC"
             fail([Diagnostic("MC007", message, help=help)])
         check_models(mapping, format.value)
-    options = key_options(set_, source_config, target_config, select)
+    options = key_options(set_, source_config, target_config, select, under)
     if dialect is None:
         checked = api.check(mapping, source, target, **options)  # type: ignore[arg-type]
     else:
-        del options["settings"]
+        if under:
+            message = "--under is for mappings, and this is a table"
+            fail([Diagnostic("MC007", message, help="mapcc import makes a mapping of it")])
+        del options["settings"], options["under"]
         checked = api.check_table(str(mapping), dialect.value, source, target, **options)  # type: ignore[arg-type]
     if lint and checked.ok:
         checked = api.linted(checked)
@@ -109,12 +114,13 @@ def show(
     source_config: SourceConfig = None,
     target_config: TargetConfig = None,
     select: Select = None,
+    under: Under = "",
 ) -> None:
     """List each tensor of one side with what it comes from: where does this one go?"""
     from mapcc import api
     from mapcc.cli.summary import shown_json, shown_lines
 
-    options = key_options(set_, source_config, target_config, select)
+    options = key_options(set_, source_config, target_config, select, under)
     shown = [
         s
         for s in api.show(mapping, source, target, side=side.value, **options)

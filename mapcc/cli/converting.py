@@ -22,6 +22,7 @@ from mapcc.cli.options import (
     SourceConfig,
     Target,
     TargetConfig,
+    Under,
     app,
     key_options,
     size_of,
@@ -44,12 +45,13 @@ def plan(
     source_config: SourceConfig = None,
     target_config: TargetConfig = None,
     select: Select = None,
+    under: Under = "",
 ) -> None:
     """Show what convert would do: files, ranges, memory, disk. No weight is read."""
     from mapcc import api
     from mapcc.cli.planned import plan_lines
 
-    options = key_options(set_, source_config, target_config, select)
+    options = key_options(set_, source_config, target_config, select, under)
     made = api.make_plan(
         mapping,
         source,
@@ -100,13 +102,14 @@ def convert(
     source_config: SourceConfig = None,
     target_config: TargetConfig = None,
     select: Select = None,
+    under: Under = "",
 ) -> None:
     """Convert a checkpoint. The output directory is absent or complete, never half written.
 
     After an interruption the same command goes on where it stopped.
     """
     from mapcc import api
-    from mapcc.cli.planned import cost_line
+    from mapcc.cli.planned import cost_line, left_out_lines
     from mapcc.cli.progress import progress_for, written_size
     from mapcc.runtime import Options
     from mapcc.runtime.worker import Copy
@@ -129,12 +132,13 @@ def convert(
             max_shard_size=size_of("--max-shard-size", max_shard_size),
             prefix=prefix,
             hash_source=hash_source,
-            **key_options(set_, source_config, target_config, select),  # type: ignore[arg-type]
+            **key_options(set_, source_config, target_config, select, under),  # type: ignore[arg-type]
         )
     mode = None if copy is CopyMode.auto else Copy(copy.value)
     running = Options(size_of("--memory", memory), workers, sync, hashes=hashes, copy=mode)
     if not quiet:
-        say(cost_line(made, running), sys.stderr)
+        for line in (cost_line(made, running), *left_out_lines(made)):
+            say(line, sys.stderr)
     with progress_for(sys.stderr, quiet) as progress:
         is_new = api.carry_out(made, out, progress=progress, running=running)
     tensors = sum(len(file.tensors) for file in made.files)

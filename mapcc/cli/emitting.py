@@ -19,6 +19,7 @@ from mapcc.cli.options import (
     SourceConfig,
     Target,
     TargetConfig,
+    Under,
     app,
     key_options,
     make_folder,
@@ -50,11 +51,12 @@ def emit_config(
     source_config: SourceConfig = None,
     target_config: TargetConfig = None,
     select: Select = None,
+    under: Under = "",
 ) -> None:
     """Print a framework's own config that does what the mapping does, or say which rule it cannot say."""
     from mapcc import api
 
-    options = key_options(set_, source_config, target_config, select)
+    options = key_options(set_, source_config, target_config, select, under)
     if residual is None:
         write(api.emit_config(mapping, source, target, format=format, **options))
         return
@@ -90,6 +92,7 @@ def emit_script(
     source_config: SourceConfig = None,
     target_config: TargetConfig = None,
     select: Select = None,
+    under: Under = "",
 ) -> None:
     """Write a script that converts this checkpoint as `mapcc convert` does; it needs numpy, and no mapcc."""
     from mapcc import api
@@ -100,7 +103,7 @@ def emit_script(
         target,
         max_shard_size=size_of("--max-shard-size", max_shard_size),
         prefix=prefix,
-        **key_options(set_, source_config, target_config, select),
+        **key_options(set_, source_config, target_config, select, under),
     )
     if out is None:
         write(text)
@@ -117,11 +120,13 @@ def invert(
     source_config: SourceConfig = None,
     target_config: TargetConfig = None,
     select: Select = None,
+    under: Under = "",
 ) -> None:
     """Print the mapping from target to source. With both key sets it is proven before it is printed."""
     from mapcc import api
 
-    inverted = api.invert(mapping, source, target, **key_options(set_, source_config, target_config, select))  # type: ignore[arg-type]
+    options = key_options(set_, source_config, target_config, select, under)
+    inverted = api.invert(mapping, source, target, **options)  # type: ignore[arg-type]
     report(inverted.warnings)
     if not inverted.proven:
         say("not proven: give --source and --target, the key sets of the forward mapping", sys.stderr)

@@ -90,17 +90,30 @@ Select = Annotated[
 ]
 
 
+Under = Annotated[
+    str,
+    typer.Option(
+        "--under",
+        metavar="A[ -> B]",
+        help="Hold the mapping against what lies beneath this prefix, and leave out the rest: "
+        "model.diffusion_model.",
+    ),
+]
+
+
 def key_options(
     settings: list[str] | None,
     source_config: Path | None,
     target_config: Path | None,
     select: str | None = None,
+    under: str = "",
 ) -> dict[str, object]:
     return {
         "settings": dict(setting(text) for text in settings or ()),
         "source_config": source_config,
         "target_config": target_config,
         "select": select,
+        "under": under,
     }
 
 

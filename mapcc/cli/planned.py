@@ -23,6 +23,7 @@ def plan_lines(plan: Plan, memory: int) -> Iterator[str]:
     if plan.index is not None:
         yield f"{escape(plan.index.name)}  {written_size(len(plan.index.content))}"
     yield cost_line(plan, Options(memory))
+    yield from left_out_lines(plan)
 
 
 def _parts(file: OutputFile) -> str:
@@ -32,6 +33,13 @@ def _parts(file: OutputFile) -> str:
         if own:
             found.append(f"{plural(len(own), noun)} ({written_size(sum(s.end - s.begin for s in own))})")
     return ", ".join(found) or "nothing in it"
+
+
+def left_out_lines(plan: Plan) -> Iterator[str]:
+    """How much of the source lies outside of the prefix of ``--under``; nothing without one."""
+    source = plan.origin.get("source")
+    if isinstance(source, dict) and (count := source.get("left_out")):
+        yield f"left out: {plural(count, 'source tensor')} outside of the prefix"
 
 
 def cost_line(plan: Plan, running: Options) -> str:

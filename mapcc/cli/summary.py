@@ -8,6 +8,7 @@ from mapcc.api import Checked
 from mapcc.diagnostics.escape import escape
 from mapcc.diagnostics.render import plural
 from mapcc.passes.describe import Piece, Shown
+from mapcc.passes.under import left_out
 from mapcc.passes.verdict import Kind
 
 
@@ -25,6 +26,8 @@ def summary(checked: Checked) -> str:
     kinds = Counter(result.kind for result in results)
     counted = ", ".join(f"{kinds[kind]} {kind}" for kind in Kind if kinds[kind])
     lines = [f"clean: {sides}{extra}", f"rules: {counted or 'none'}"]
+    if elsewhere := left_out(bound):
+        lines.append(f"left out: {plural(elsewhere, 'source tensor')} outside of the prefix")
     reasons = Counter(reason for result in results if result.kind is Kind.LOSSY for reason in result.reasons)
     lines += [f"  lost: {escape(reason)}" for reason in reasons]
     return "\n".join(lines)

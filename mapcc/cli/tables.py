@@ -19,6 +19,7 @@ from mapcc.cli.options import (
     SourceConfig,
     Target,
     TargetConfig,
+    Under,
     app,
     key_options,
     write_file,
@@ -86,6 +87,7 @@ def diff(
     source_config: SourceConfig = None,
     target_config: TargetConfig = None,
     select: Select = None,
+    under: Under = "",
 ) -> None:
     """Say where two mappings differ on a key set: which tensors, and which elements.
 
@@ -95,7 +97,7 @@ def diff(
     from mapcc.cli.differences import difference_lines, differences_json
 
     a, *chain = mappings
-    options = key_options(set_, source_config, target_config, select)
+    options = key_options(set_, source_config, target_config, select, under)
     found = api.diff(a, chain, source, target, **options)
     if format is ListFormat.json:
         say(json.dumps(differences_json(found), indent=1))

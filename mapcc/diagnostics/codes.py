@@ -24,6 +24,7 @@ _REGISTRY = (
     Code("MC005", "output cannot be written", exit_code=2),
     Code("MC006", "not a checkpoint that mapcc reads"),
     Code("MC007", "unknown code, format or option value", exit_code=2),
+    Code("MC008", "nothing lies under this prefix"),
     # The text.
     Code("MC101", "syntax error"),
     Code("MC102", "wrong YAML structure"),

@@ -7,7 +7,7 @@ original's, reversed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from mapcc.diagnostics.model import Diagnostic, Diagnostics
 from mapcc.errors import MappingError
 from mapcc.ir import rules
 from mapcc.ir.bound import BoundMapping, Instance, Move
-from mapcc.ir.expr import Count, leaves
+from mapcc.ir.expr import Count, Expr, leaves
 from mapcc.ir.patterns import EMPTY, Index, Pattern
 from mapcc.ir.printer import print_mapping
 from mapcc.passes.check import Setting, bind
@@ -126,6 +126,8 @@ def _dropped(bound: BoundMapping) -> list[Diagnostic]:
 def inlined(mapping: rules.Mapping, path: Path, loader: Loader) -> rules.Mapping:
     """The mapping with the rules of the files that it uses, in blocks where they stand under prefixes.
 
+    Lets of those files go to the top, as a block has none.
+
     Raises:
         MappingError: one of them cannot be read, or has no inverse where that is used.
     """
@@ -154,17 +156,34 @@ def inlined(mapping: rules.Mapping, path: Path, loader: Loader) -> rules.Mapping
                     else:
                         out += rest
                 case rules.Block() | rules.Default():
-                    out.append(replace(statement, body=body(statement.body, at, chain)))
+                    inner = body(statement.body, at, chain)
+                    out += (s for s in inner if isinstance(s, rules.Let))
+                    inside = tuple(s for s in inner if not isinstance(s, rules.Let))
+                    out.append(replace(statement, body=inside))
                 case _:
                     out.append(statement)
         return tuple(out)
 
     found = loader.found
     before = len(found)
-    whole = replace(mapping, body=body(mapping.body, path, (path,)))
+    whole = replace(mapping, body=tuple(_each_let_once(body(mapping.body, path, (path,)), found)))
     if len(found) > before:
         raise MappingError(list(found)[before:])
     return whole
+
+
+def _each_let_once(body: Iterable[rules.Statement], found: Diagnostics) -> Iterator[rules.Statement]:
+    """Two files may mean two things by one name, and here they are one file."""
+    said: dict[str, Expr] = {}
+    for statement in body:
+        if not isinstance(statement, rules.Let) or statement.name not in said:
+            yield statement
+        elif said[statement.name] != statement.value:
+            message = f"two files have a 'let {statement.name}', of different values"
+            help = "give one of them another name"
+            found.add(Diagnostic("MC701", message, statement.span, help=help))
+        if isinstance(statement, rules.Let):
+            said.setdefault(statement.name, statement.value)
 
 
 def _source_dtypes(bound: BoundMapping) -> dict[int, str]:

@@ -105,8 +105,9 @@ def _check_origin(
     for text in mapping:
         if not isinstance(text["name"], str) or not isinstance(text["text"], str):
             raise TypeError("a mapping has no text")
-    if not isinstance((options or {}).get("statements") or "", str):
-        raise TypeError("its further statements are no text")
+    for text in ("statements", "under"):
+        if not isinstance((options or {}).get(text) or "", str):
+            raise TypeError(f"its {text} are no text")
     for value in ((options or {}).get("settings") or {}).values():
         if not isinstance(value, int | float | str):
             raise TypeError("a setting is no value")

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from mapcc.diagnostics.model import Diagnostic, Diagnostics
+from mapcc.diagnostics.model import Diagnostic, Diagnostics, Edit, Fix
+from mapcc.diagnostics.suggest import nearest
 from mapcc.errors import MappingError
 from mapcc.ir import rules
+from mapcc.resources import library_mapping, library_names
 from mapcc.syntax.parser import MAX_BYTES, parse
 from mapcc.tensors.disk import read_all
 from mapcc.text import Source, Span
 
+LIBRARY = "library:"  # before the name of what lies there, in an output's record
+_SHOWN = 3
 # As in YAML. Whoever prints a mapping prints its comments too, and none of them may drive the terminal.
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f]")
 
@@ -34,12 +39,16 @@ class Loader:
     found: Diagnostics
     _read: dict[Path, rules.Mapping | None] = field(default_factory=dict)
 
-    def load(self, path: Path, used_by: Span | None = None) -> rules.Mapping | None:
-        """The mapping of a file; None, with diagnostics, if it cannot be read or is none."""
+    def load(self, path: Path, used_by: Span | None = None, named: str = "") -> rules.Mapping | None:
+        """The mapping of a file; None, with diagnostics, if it cannot be read or is none.
+
+        Args:
+            named: how it was asked for, where that is not its path.
+        """
         key = _identity(path)
         if key not in self._read:
             before = len(self.found)
-            text = self._text(path, used_by)
+            text = self._text(path, used_by, named or path.as_posix())
             mapping = None if text is None else self._parsed(Source(str(path), text))
             self._read[key] = mapping if len(self.found) == before else None
         return self._read[key]
@@ -57,15 +66,26 @@ class Loader:
 
     def used(self, use: rules.Use, by: Path, chain: tuple[Path, ...]) -> tuple[Path, rules.Mapping] | None:
         """The file that ``use`` names, beside the file ``by``; ``chain`` is what uses it already."""
-        path = by.parent / use.path
+        path = self._place(use.path, by)
         if _identity(path) in map(_identity, chain):
             circle = " -> ".join(file.name for file in (*chain, path))
             self.found.add(
                 Diagnostic("MC105", f"{use.path!r} uses itself: {circle}", use.span, help="remove one 'use'")
             )
             return None
-        mapping = self.load(path, use.span)
+        mapping = self.load(path, use.span, use.path)
         return None if mapping is None else (path, mapping)
+
+    def _place(self, named: str, by: Path) -> Path:
+        """A file beside the one that uses it goes before a mapping of the library with that name."""
+        beside = by.parent / named
+        recorded = Path(
+            f"{LIBRARY}{named}.mapcc"
+        )  # of an output's record: the library may have changed since
+        if _identity(beside) not in self._read and _identity(recorded) in self._read:
+            return recorded
+        shipped = library_mapping(named)
+        return beside if shipped is None or beside.exists() else shipped
 
     def _parsed(self, source: Source) -> rules.Mapping | None:
         if (control := _CONTROL.search(source.text)) is not None:
@@ -74,11 +94,11 @@ class Loader:
             return None
         return parse_source(source, self.found)
 
-    def _text(self, path: Path, used_by: Span | None) -> str | None:
+    def _text(self, path: Path, used_by: Span | None, named: str) -> str | None:
         try:
             raw = read_all(path, MAX_BYTES)
         except MappingError as error:
-            self.found.extend(replace(diagnostic, span=used_by) for diagnostic in error.diagnostics)
+            self.found.extend(_unread(diagnostic, named, path, used_by) for diagnostic in error.diagnostics)
             return None
         if raw is None:
             self.found.add(Diagnostic("MC103", f"`{path}`: a mapping has at most 1 MiB", used_by))
@@ -90,6 +110,35 @@ class Loader:
             message = f"`{path}` is not UTF-8 text (byte {error.start})"
             self.found.add(Diagnostic("MC001", message, used_by))
             return None
+
+
+def _unread(fault: Diagnostic, named: str, path: Path, used_by: Span | None) -> Diagnostic:
+    """Why a file is not read, and which mappings of the library have a name like the one asked for."""
+    near = [] if os.path.lexists(path) else near_library_names(named)
+    if not near:
+        return replace(fault, span=used_by)
+    help = f"did you mean {' or '.join(near)}, of the library?"
+    if fault.help.startswith("did you mean"):
+        help = f"{help} Or {fault.help.removeprefix('did you ')}"
+    return replace(fault, span=used_by, help=help, fixes=_renamed(named, near, used_by))
+
+
+def _renamed(named: str, near: list[str], used_by: Span | None) -> tuple[Fix, ...]:
+    """A name of the library that is right but for an ending."""
+    if used_by is None or named.removesuffix(".mapcc") != near[0] or used_by.text.count(named) != 1:
+        return ()
+    start = used_by.start + used_by.text.index(named)
+    edit = Edit(Span(used_by.source, start, start + len(named)), near[0])
+    return (Fix("say it by its name in the library", (edit,), certain=True),)
+
+
+def near_library_names(named: str) -> list[str]:
+    """The mappings of the library that may have been meant, the likeliest first."""
+    wanted, known = named.removesuffix(".mapcc"), library_names()
+    if wanted in known:
+        return [wanted]
+    family = wanted.partition("/")[0] + "/"
+    return nearest(wanted, known) or [name for name in known if name.startswith(family)][:_SHOWN]
 
 
 def _identity(path: Path) -> Path:

@@ -11,6 +11,7 @@ from mapcc.errors import MappingError
 from mapcc.ir.bound import BoundMapping
 from mapcc.ir.rules import extended
 from mapcc.passes.check import bind
+from mapcc.passes.under import placed, read_under
 from mapcc.runtime.audit import audit
 from mapcc.runtime.record import RECORD, Record, read_record
 from mapcc.syntax.load import Loader, parse_source
@@ -67,6 +68,12 @@ def _bound(record: Record, source: Manifest, out: Path) -> tuple[BoundMapping, M
     settings = options.get("settings") or {}
     if options.get("statements"):
         mapping = extended(mapping, parse_source(Source(RECORD, options["statements"]), found))
+    if options.get("under"):
+        under = read_under(options["under"], found)
+        if under is not None:
+            mapping = placed(mapping, main, under, source, None, settings, found, loader)
+    if mapping is None or found.errors:
+        raise MappingError(found)
     bound = bind(mapping, main, source, None, settings, found, loader)
     if found.errors:
         raise MappingError(found)
