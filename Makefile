@@ -18,14 +18,18 @@ help: ## print this list
 
 # Made anew whenever what it is made from changes. The stamp is written last, so that an
 # install that failed half way is not taken for one that succeeded.
-$(READY): pyproject.toml requirements.lock requirements-cuda.lock
+LOCKS := requirements.lock requirements-torch.lock requirements-cuda.lock
+INSTALL := $(BIN)/python -m pip install --quiet --no-deps
+$(READY): pyproject.toml $(LOCKS)
 	@test -n "$(PYTHON)" || { echo "mapcc needs Python 3.11 or later: none found" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --no-deps --require-hashes -r requirements.lock
-	@# What a CUDA build of torch asks for, and a CPU build does not.
-	@! $(BIN)/python -c 'import importlib.metadata as m, sys; sys.exit("nvidia" not in str(m.requires("torch")))' || \
-		$(BIN)/python -m pip install --quiet --no-deps --require-hashes -r requirements-cuda.lock
-	$(BIN)/python -m pip install --quiet --no-deps --no-index --no-build-isolation -e .
+	$(INSTALL) --require-hashes -r requirements.lock
+	@# The build that pip prefers, and then whether its hash is known. A CUDA build asks for more.
+	$(BIN)/python -m pip download --quiet --no-deps --dest .cache/torch -c constraints.txt torch
+	$(INSTALL) --require-hashes --no-index --find-links .cache/torch -r requirements-torch.lock
+	@if $(BIN)/python -c 'from importlib.metadata import requires; exit("nvidia" not in str(requires("torch")))'; then \
+		set -x; $(INSTALL) --require-hashes -r requirements-cuda.lock; fi
+	$(INSTALL) --no-index --no-build-isolation -e .
 	$(BIN)/python -m pip check
 	@touch $@
 

@@ -1,7 +1,8 @@
 """Renews the lock files: every package of the tests, the demo and CI, to the version and the hash.
 
-``make lock`` runs it with uv beside it. The lock is for all platforms at once. What only a CUDA
-build of torch needs is kept apart, since a CPU build must not bring gigabytes of it.
+``make lock`` runs it with uv beside it. The lock is for all platforms at once. torch is kept apart,
+as pip, asked with hashes, prefers PyPI's CUDA build to a CPU build on the disk; and so is what only
+a CUDA build needs, since a CPU build must not bring gigabytes of it.
 """
 
 from __future__ import annotations
@@ -14,24 +15,29 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-LOCK, CUDA = ROOT / "requirements.lock", ROOT / "requirements-cuda.lock"
+LOCK, TORCH, CUDA = (ROOT / f"requirements{part}.lock" for part in ("", "-torch", "-cuda"))
 OLDEST = "3.11"
 # Oracles: what mapcc models of these is the engine of one version.
 ORACLES = ["diffusers==0.42.1", "transformers==5.23.0"]
 OF_CUDA = re.compile(r"(nvidia|cuda)-|triton==")
 
-HEAD = """# Made by `make lock`: do not edit. All that `make test` and `make demo` install, with hashes.
-"""
-CUDA_HEAD = """# Made by `make lock`: do not edit. What torch needs besides, where pip takes its CUDA build.
-"""
+MADE = "# Made by `make lock`: do not edit. "
+HEADS = {
+    LOCK: "All but torch that `make test` and `make demo` install.",
+    TORCH: "torch: the builds of PyPI, and the CPU builds that were met.",
+    CUDA: "What torch needs besides, where pip takes its CUDA build.",
+}
 
 
 def main() -> int:
-    entries = compiled()
-    torch = next(at for at, entry in enumerate(entries) if entry.startswith("torch=="))
-    entries[torch] = with_hashes(entries[torch], cpu_hashes(entries[torch].split()[0]))
-    LOCK.write_text(HEAD + "".join(entry for entry in entries if not OF_CUDA.match(entry)), "utf-8")
-    CUDA.write_text(CUDA_HEAD + "".join(entry for entry in entries if OF_CUDA.match(entry)), "utf-8")
+    texts = {path: f"{MADE}{head}\n" for path, head in HEADS.items()}
+    for entry in compiled():
+        if entry.startswith("torch=="):
+            texts[TORCH] += with_hashes(entry, cpu_hashes(entry.split()[0]))
+        else:
+            texts[CUDA if OF_CUDA.match(entry) else LOCK] += entry
+    for path, text in texts.items():
+        path.write_text(text, "utf-8")
     return 0
 
 
@@ -70,12 +76,8 @@ def cpu_hashes(torch: str) -> set[str]:
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", folder, torch]
         subprocess.run(command, check=True)
         found = {hashlib.sha256(path.read_bytes()).hexdigest() for path in Path(folder).iterdir()}
-    before = (
-        re.search(rf"^{re.escape(torch)}(?=\s).*(?:\n .*)*\n", LOCK.read_text("utf-8"), re.MULTILINE)
-        if LOCK.exists()
-        else None
-    )
-    return found | set(re.findall("sha256:([0-9a-f]{64})", before[0] if before else ""))
+    before = TORCH.read_text("utf-8") if TORCH.exists() else ""
+    return found | set(re.findall("sha256:([0-9a-f]{64})", before if f"{torch} " in before else ""))
 
 
 def with_hashes(entry: str, hashes: set[str]) -> str:

@@ -1,4 +1,4 @@
-"""Says how the packages of the environment that runs this differ from requirements.lock."""
+"""Says how the packages of the environment that runs this differ from the lock files."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from pathlib import Path
 
 
 def main() -> None:
-    text = (Path(__file__).resolve().parents[1] / "requirements.lock").read_text("utf-8")
+    locks = sorted(Path(__file__).resolve().parents[1].glob("requirements*.lock"))
+    text = "".join(path.read_text("utf-8") for path in locks)
     locked: dict[str, list[str]] = {}
     for name, version in re.findall(r"^([\w.-]+)==([^\s;\\]+)", text, re.MULTILINE):
         locked.setdefault(normal(name), []).append(version)
@@ -18,7 +19,7 @@ def main() -> None:
         for name in sorted((locked.keys() | here.keys()) - {"mapcc", "pip", "setuptools"})
         if name in here and here[name] not in locked.get(name, [])
     ]
-    print(f"{len(rows)} packages have moved since requirements.lock")
+    print(f"{len(rows)} packages have moved since the lock")
     for name, before, now in rows:
         print(f"  {name:24} {before} -> {now}")
 
