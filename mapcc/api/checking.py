@@ -21,6 +21,7 @@ from mapcc.passes.verdict import Verdict, verdicts
 from mapcc.resources import library_mapping
 from mapcc.syntax.load import Loader, parse_source
 from mapcc.tensors.keysets import open_keyset
+from mapcc.tensors.parts import part_of_set
 from mapcc.tensors.spec import Manifest
 from mapcc.text import Source
 
@@ -193,6 +194,10 @@ def held(
         source_keys = key_set(source, source_config, found, select)
         target_keys = None if target is None else key_set(target, target_config, found)
         if opened.mapping is None or source_keys is None or (target is not None and target_keys is None):
+            return Checked(tuple(found), None)
+        parts = [part_of_set(keys) for keys in (source_keys, target_keys) if keys is not None]
+        if any(parts):  # everything else that would be said is of what is not there
+            found.extend(part for part in parts if part is not None)
             return Checked(tuple(found), None)
         try:
             mapping = put_under(opened, under, source_keys, target_keys, settings)

@@ -180,11 +180,14 @@ def _sized(source: str, select: str | None) -> tuple[str, Manifest]:
 def _opened(source: str, select: str | None) -> Manifest:
     from mapcc import api
     from mapcc.diagnostics.fold import fold
+    from mapcc.tensors.parts import part_of_set
     from mapcc.tensors.quantised.words import describe_containers
 
     manifest = api.keys(source, select=select)
     if manifest.skipped:
         say(f"not tensors, left out: {say_name(', '.join(fold(manifest.skipped, 8)))}", sys.stderr)
+    if (part := part_of_set(manifest)) is not None:
+        say(say_name(part.message), sys.stderr)
     for container in describe_containers(manifest):
         say(f"quantised: {container}", sys.stderr)
     return manifest

@@ -67,6 +67,7 @@ _REGISTRY = (
     Code("MC410", "statement matches nothing", warning=True),
     Code("MC411", "rule is not a bijection"),
     Code("MC412", "pattern too slow"),
+    Code("MC418", "part of a set of files"),
     # Values.
     Code("MC501", "unknown operation or argument"),
     Code("MC502", "operation does not fit its tensors"),

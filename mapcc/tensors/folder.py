@@ -8,6 +8,7 @@ from mapcc.diagnostics.fold import fold
 from mapcc.diagnostics.model import Diagnostic
 from mapcc.errors import MappingError
 from mapcc.tensors.index import INDEX, INDEXES, SUFFIX
+from mapcc.tensors.parts import complete_set, missing_shards, ranks_among, ranks_together
 from mapcc.tensors.weights import ARCHIVES
 
 # A trainer leaves optimizer.pt, scheduler.pt and training_args.bin beside the weights.
@@ -17,13 +18,15 @@ _USUAL = ("pytorch_model.bin", "diffusion_pytorch_model.bin", "model.pt", "model
 def folder_files(path: Path, entries: list[str]) -> list[str]:
     """The one index of a folder, or the names of its files of weights; safetensors go before archives.
 
-    Several archives are never taken together without an index: they may be of anything.
+    Several archives are taken together without an index only if their names say that they are all of a
+    set (``-00001-of-00002``): others may be of anything.
 
     Args:
         entries: the names in the folder ``path``.
 
     Raises:
-        MappingError: MC006 if there is nothing, or no telling which archive is meant.
+        MappingError: MC006 if there is nothing, or no telling which archive is meant; MC418 if there is a
+            part of a set, or there are several ranks.
     """
     for indexes, files in (
         ([name for name in entries if name.endswith(INDEX)], [n for n in entries if n.endswith(SUFFIX)]),
@@ -38,10 +41,16 @@ def folder_files(path: Path, entries: list[str]) -> list[str]:
     for found in (archives, usual):
         if len(found) == 1:
             return found
+    if whole := complete_set(archives):
+        return whole
     raise MappingError([_several(path, archives) if archives else _nothing(path, entries)])
 
 
 def _several(path: Path, archives: list[str]) -> Diagnostic:
+    if ranks := ranks_among(archives):
+        return ranks_together(path, ranks)
+    if (part := missing_shards(str(path), [path / name for name in archives])) is not None:
+        return part
     return Diagnostic(
         "MC006",
         f"`{path}` has several archives, and no index that says which of them are its checkpoint",
@@ -52,6 +61,8 @@ def _several(path: Path, archives: list[str]) -> Diagnostic:
 
 def _nothing(path: Path, entries: list[str]) -> Diagnostic:
     inside = [name for name in entries[:1000] if _has_weights(path / name)]
+    if ranks := ranks_among(inside):
+        return ranks_together(path, ranks, "folders")
     keys = [name for name in entries if name.endswith(".json") and name != "config.json"]
     notes = [
         f"{what}: {', '.join(fold(names, 8))}"

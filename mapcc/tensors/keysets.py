@@ -16,6 +16,7 @@ from mapcc.tensors.folder import folder_files
 from mapcc.tensors.foreign import PICKLED, foreign, foreign_kind, sniff
 from mapcc.tensors.index import INDEXES, SUFFIX, open_index
 from mapcc.tensors.keysfile import read_keys
+from mapcc.tensors.parts import ranks_among, ranks_together
 from mapcc.tensors.shards import Shards, leads_outside, read_shards
 from mapcc.tensors.spec import Manifest, TensorSpec
 from mapcc.tensors.strict_json import collector_off
@@ -55,7 +56,7 @@ def open_keyset(
             a malformed file of weights. MC003: malformed JSON, a name in two files, an
             index that does not tell the truth. MC004: a factory that fails. MC006: a file
             or a folder of another kind, or one that can be meant in several ways. MC007: a
-            ``select`` that leads nowhere.
+            ``select`` that leads nowhere. MC418: a folder of several ranks.
     """
     given = None if config is None else ConfigFile(Path(config))
     if given is not None:
@@ -125,7 +126,8 @@ def _open_folder(
     paths = tuple(path / name for name in used)
     shards = read_shards(paths, select)
     if shards.twice:
-        raise MappingError([_twice(path, paths, shards)])
+        ranks = ranks_among(used)
+        raise MappingError([ranks_together(path, ranks) if ranks else _twice(path, paths, shards)])
     return _manifest(path, paths, shards, _config(config, anywhere, path / _CONFIG))
 
 
