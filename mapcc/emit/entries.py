@@ -131,9 +131,12 @@ def _not_carried_over(equation: Equation) -> Iterator[str]:
 
 
 def _computed(name: Pattern, equation: Equation, regexes: frozenset[str]) -> Iterator[str]:
-    """The variables of index expressions; those that a parameter may depend on, too."""
+    """The variables of index expressions, and of numbers with zeros in front, which no template counts.
+
+    Those that a parameter may depend on, too.
+    """
     for part in name.parts:
-        if isinstance(part, Index) and not isinstance(part.expr, Name):
+        if isinstance(part, Index) and (part.width or not isinstance(part.expr, Name)):
             words = names(part.expr)
             yield from words
             if words - equation.indices - regexes:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Sequence
 
 from mapcc.ir import axes, rules
 from mapcc.ir.expr import Binary, Config, Count, Expr, Name, Negative, Number, Quoted
-from mapcc.ir.patterns import Deep, Group, Index, NameAxis, Part, Pattern, Regex, Star, Text
+from mapcc.ir.patterns import PLAIN, Deep, Group, Index, NameAxis, Part, Pattern, Regex, Star, Text
 
-_PLAIN = re.compile(r"(?:[A-Za-z0-9_.\/]|-(?!>))+")
 KEYWORDS = frozenset(
     (
         *("mapping", "about", "let", "separator", "dtype", "use", "default"),
@@ -43,7 +41,7 @@ def print_name(pattern: Pattern) -> str:
     match pattern.parts:
         case ():
             return '""'
-        case (Text(text),) if text in KEYWORDS or text == ".":
+        case (Text(text),) if text in KEYWORDS:
             return quote(text)
         case _:
             return print_parts(pattern.parts)
@@ -60,24 +58,28 @@ def print_parts(parts: Sequence[Part]) -> str:
 
 def print_part(part: Part) -> str:
     match part:
-        case Text(text):
-            return text if _PLAIN.fullmatch(text) else quote(text)
+        case Text(text, quoted):
+            return text if PLAIN.fullmatch(text) and not quoted else quote(text)
         case Star():
             return "*"
         case Deep():
             return "**"
-        case Index(expr):
+        case Index(expr, width):
             # A bare product is as tight as one inside a sum.
             least = 2 if isinstance(expr, Binary) and expr.op not in "+-" else 0
-            return "{" + print_expr(expr, not _has_product(expr), least) + "}"
+            return "{" + print_expr(expr, not _has_product(expr), least) + _width(width) + "}"
         case Regex(name, expression):
             return "{" + f"{name}:/" + expression.replace("/", "\\/") + "/}"
         case Group(members):
             return "{" + ",".join(print_parts(member) for member in members) + "}"
-        case NameAxis(atom, None):
-            return f"[{atom}]"
+        case NameAxis(atom, None, width):
+            return f"[{atom}{_width(width)}]"
         case NameAxis(atom, labels):
             return f"[{atom}={','.join(labels or ())}]"
+
+
+def _width(width: int) -> str:
+    return f":0{width}" if width else ""
 
 
 # --- shapes

@@ -6,6 +6,7 @@ The k-th group of one name pairs with the k-th group of every other name of its 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -15,14 +16,22 @@ from mapcc.text import Span
 
 @dataclass(frozen=True, slots=True)
 class Text:
+    """``quoted`` where empty segments may stand in it: they were written in quotes, and so are meant."""
+
     text: str
+    quoted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Index:
-    """``{i}``, ``{4*b + r}``: a natural number, an affine expression over indices."""
+    """``{i}``, ``{4*b + r}``: a natural number, an affine expression over indices.
+
+    ``{i:03}`` has a ``width``: the number has zeros in front up to so many digits, and as many more as
+    it needs. 0 is without zeros in front.
+    """
 
     expr: Expr
+    width: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +61,14 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class NameAxis:
-    """``[t=q,k,v]`` or ``[e]``: an axis that lives in the name. ``labels`` is None for indices."""
+    """``[t=q,k,v]`` or ``[e]``: an axis that lives in the name. ``labels`` is None for indices.
+
+    ``width`` is that of its numbers, as in ``[e:03]``.
+    """
 
     atom: str
     labels: tuple[str, ...] | None
+    width: int = 0
 
 
 Part = Text | Index | Star | Deep | Regex | Group | NameAxis
@@ -68,6 +81,28 @@ class Pattern:
 
 
 EMPTY = Pattern(())
+
+MAX_WIDTH = 18
+
+# What needs no quotes.
+PLAIN = re.compile(r"(?:[A-Za-z0-9_.\/]|-(?!>))+")
+
+# With some separator these have an empty segment, or may have one beside other parts of the name.
+_OPEN_ENDS = re.compile(r"(?:[\W_].*|.*[\W_])?|.*([\W_])\1.*", re.DOTALL)
+
+
+def quoted_text(text: str) -> Text:
+    """What stands in quotes: empty segments in it are meant, whatever the separator is.
+
+    >>> quoted_text("a..b"), quoted_text("a.b")
+    (Text(text='a..b', quoted=True), Text(text='a.b', quoted=False))
+    """
+    return Text(text, _OPEN_ENDS.fullmatch(text) is not None)
+
+
+def exact_name(name: str, separator: str = ".") -> Pattern:
+    """The pattern of one tensor's name, which may have empty segments; it prints as the grammar needs it."""
+    return Pattern((Text(name, not all(name.split(separator))),))
 
 
 def join(prefix: Pattern, name: Pattern, separator: str) -> Pattern:
@@ -83,9 +118,11 @@ def merge_texts(parts: Sequence[Part]) -> tuple[Part, ...]:
     """Neighbouring texts as one, so that equal patterns compare equal."""
     out: list[Part] = []
     for part in parts:
-        if isinstance(part, Text) and out and isinstance(out[-1], Text):
-            out[-1] = Text(out[-1].text + part.text)
-        elif not (isinstance(part, Text) and not part.text):
+        if isinstance(part, Text) and out and isinstance(previous := out[-1], Text):
+            text = previous.text + part.text
+            is_quoted = previous.quoted or part.quoted or not PLAIN.fullmatch(text)
+            out[-1] = quoted_text(text) if is_quoted else Text(text)
+        elif not (isinstance(part, Text) and not part.text and not part.quoted):
             out.append(part)
     return tuple(out)
 

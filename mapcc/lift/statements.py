@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from mapcc.ir import rules
 from mapcc.ir.axes import Shape
 from mapcc.ir.expr import Binary, Expr, Name, Number
-from mapcc.ir.patterns import Deep, Index, NameAxis, Pattern, Star, Text
+from mapcc.ir.patterns import Deep, Index, NameAxis, Pattern, Star, Text, exact_name
 from mapcc.ir.patterns import Part as PatternPart
 from mapcc.lift.templates import Axis, Draft, Part, Rest, Term, Var
 
@@ -26,7 +26,7 @@ def statement(draft: Draft, comments: Sequence[str]) -> rules.Statement:
 
 
 def dropped(names: Iterable[str], because: str, comments: Sequence[str]) -> rules.Drop:
-    patterns = tuple(Pattern((Text(name),)) for name in names)
+    patterns = tuple(exact_name(name) for name in names)
     return rules.Drop(patterns, because, trivia=rules.Trivia(tuple(comments)))
 
 
@@ -35,7 +35,12 @@ def mapping_of(body: Iterable[rules.Statement], name: str, header: Sequence[str]
 
 
 def pattern(term: Term) -> Pattern:
-    return Pattern(tuple(_part(part, term.axis) for part in term.template))
+    parts = [_part(part, term.axis) for part in term.template]
+    whole = "".join(part.text if isinstance(part, Text) else "x" for part in parts)
+    if all(whole.split(".")):
+        return Pattern(tuple(parts))
+    # What an engine makes of real names has empty segments where they have.
+    return Pattern(tuple(Text(part.text, True) if isinstance(part, Text) else part for part in parts))
 
 
 def _part(part: Part, axis: str) -> PatternPart:

@@ -92,10 +92,12 @@ class Trie:
             if segment[0].variable.startswith("*"):
                 node.anything = node.anything or _Node()
                 return node.anything
-            if not segment[0].variable.startswith("/"):
+            if not segment[0].variable.startswith("/") and not segment[0].width:
                 node.integer = node.integer or _Node()
                 return node.integer
-        if all(not isinstance(piece, str) or piece.isdigit() for piece in segment):
+        if any(isinstance(piece, Hole) and piece.width for piece in segment) or all(
+            not isinstance(piece, str) or piece.isdigit() for piece in segment
+        ):
             self._is_open = False  # what it matches depends on the digits of a number
         text = expression_of(segment)
         if text not in node.expressions:

@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 from mapcc.ir import rules
-from mapcc.ir.notation import print_name
-from mapcc.ir.patterns import Deep, Star
+from mapcc.ir.expr import names
+from mapcc.ir.notation import print_name, print_part
+from mapcc.ir.patterns import Deep, Index, Star
 from mapcc.passes.faults import Faults
 from mapcc.passes.segments import name_axes
 from mapcc.passes.sound import condition_faults, name_faults
-from mapcc.passes.words import left_names, right_names
+from mapcc.passes.words import left_names, regex_names, right_names
 
 
 def names_are_sound(faults: Faults) -> None:
     equation = faults.equation
-    for names, separator in zip(
+    for side, separator in zip(
         (left_names(equation), right_names(equation)), equation.separators, strict=True
     ):
-        for name in names:
+        for name in side:
             faults.extend(name_faults(name, separator))
     faults.extend(condition_faults(equation.conditions))
+    texts = regex_names(equation)
+    for name in (*left_names(equation), *right_names(equation)):
+        for part in name.parts:
+            if isinstance(part, Index) and part.width and names(part.expr) & texts:
+                message = f"{print_part(part)} stands for a text: only a number has zeros in front"
+                faults.add("MC205", message, name.span, f"write {print_part(Index(part.expr))}")
 
 
 def wildcards_pair_up(faults: Faults) -> None:

@@ -54,6 +54,12 @@ def _foreign(expression: str) -> str:
     return ""
 
 
+def _padded(width: int) -> str:
+    """A number with zeros in front, as ``format(i, "03")`` writes it: one text for each number."""
+    longer = f"|[1-9][0-9]{{{width},17}}" if width < 18 else ""
+    return f"[0-9]{{{width}}}{longer}"
+
+
 def expression_of(segment: Segment) -> str:
     """What a segment with holes matches; the k-th hole is the group ``_k``."""
     out: list[str] = []
@@ -67,7 +73,7 @@ def expression_of(segment: Segment) -> str:
         elif piece.variable.startswith("*"):
             body = ".*"
         else:
-            body = INTEGER
+            body = _padded(piece.width) if piece.width else INTEGER
         out.append(f"(?P<_{holes}>{body})")
         holes += 1
     return "".join(out)

@@ -18,12 +18,14 @@ MAX_LABEL_VARIANTS = 20_000
 class Hole:
     """A place in a name that a variable fills: ``*1``, ``**1``, ``/x``, ``[e``, or an index.
 
-    ``expr`` is the index expression; ``regex`` what a ``/x`` must match.
+    ``expr`` is the index expression; ``regex`` what a ``/x`` must match; ``width`` how many digits a
+    number has with the zeros in front of it.
     """
 
     variable: str
     expr: Expr | None = None
     regex: str | None = None
+    width: int = 0
 
 
 Piece = str | Hole
@@ -88,12 +90,12 @@ def _pieces(parts: Sequence[Part], at: Iterator[int], regexes: Mapping[str, str]
                 yield Hole(f"**{deeps}")
             case Index(Name(name)) if name in regexes:
                 yield Hole(f"/{name}", regex=regexes[name])
-            case Index(expr):
-                yield Hole(expr.name if isinstance(expr, Name) else "", expr)
+            case Index(expr, width):
+                yield Hole(expr.name if isinstance(expr, Name) else "", expr, width=width)
             case Regex(name, expression):
                 yield Hole(f"/{name}", regex=expression)
-            case NameAxis(atom, None):
-                yield Hole(f"[{atom}")
+            case NameAxis(atom, None, width):
+                yield Hole(f"[{atom}", width=width)
             case NameAxis(_, labels):
                 assert labels is not None
                 yield labels[next(at)]

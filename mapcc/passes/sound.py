@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from math import prod
 
@@ -58,11 +59,14 @@ def _empty_parts(name: Pattern, separator: str) -> Iterator[Diagnostic]:
     if not name.parts:
         yield Diagnostic("MC209", "a name is empty", name.span)
         return
-    text = "".join(part.text if isinstance(part, Text) else "x" for part in name.parts)
+    # Empty segments that stand in quotes are meant.
+    text = "".join(part.text if isinstance(part, Text) and not part.quoted else "x" for part in name.parts)
     if all(text.split(separator)) or any(isinstance(part, NameAxis) for part in name.parts):
         return
-    help = f"two {separator!r} in a row, or one at an end"
-    if name.span is not None and name.span.text.startswith(separator):
+    help = f"two {separator!r} in a row, or one at an end; in quotes such a name is taken as it is"
+    if name.span is not None and re.search(r",[ \t]*\}", name.span.text):
+        help = "the comma before '}' makes one more member, of nothing: is it meant?"
+    elif name.span is not None and name.span.text.startswith(separator):
         help = f"a block puts the {separator!r} in front itself: {name.span.text.removeprefix(separator)}"
     yield Diagnostic("MC209", f"`{print_name(name)}` has an empty segment", name.span, help=help)
 

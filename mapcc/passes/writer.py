@@ -43,8 +43,16 @@ class Template:
             return chunk
         if chunk.expr is None or (isinstance(chunk.expr, Name) and chunk.variable in order):
             value = values[order[chunk.variable]]
-            return value.replace("\0", self.variant.separator) if isinstance(value, str) else str(value)
-        return str(index_value(chunk.expr, values, order, parameters))
+            return (
+                value.replace("\0", self.variant.separator)
+                if isinstance(value, str)
+                else _number(value, chunk)
+            )
+        return _number(index_value(chunk.expr, values, order, parameters), chunk)
+
+
+def _number(value: int, hole: Hole) -> str:
+    return f"{value:0{hole.width}}" if hole.width else str(value)
 
 
 def index_value(expr: Expr, values: Sequence[Value], order: Mapping[str, int], parameters: Parameters) -> int:
@@ -77,7 +85,8 @@ def template(variant: Variant, order: Mapping[str, int]) -> Template:
         if isinstance(chunk, str):
             plain = None if plain is None else plain + chunk.replace("{", "{{").replace("}", "}}")
         elif chunk.variable in order and (chunk.expr is None or isinstance(chunk.expr, Name)):
-            plain = None if plain is None else plain + f"{{{order[chunk.variable]}}}"
+            spec = f":0{chunk.width}" if chunk.width else ""
+            plain = None if plain is None else plain + f"{{{order[chunk.variable]}{spec}}}"
         else:
             plain = None
     return Template(variant, tuple(merged), plain, deep)

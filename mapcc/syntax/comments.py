@@ -18,7 +18,7 @@ from mapcc.text import Source, Span
 # A text that is not closed goes to the end of its line: searched for again at each quote, it would
 # take a time that grows with the square of the line.
 OPAQUE = re.compile(r'"(?:[^"\\\n]|\\.)*"?|\{\s*\w+\s*:\s*/(?:[^/\\\n]|\\.)+/\s*\}|(?P<comment>#[^\n]*)')
-_BRACES = re.compile(OPAQUE.pattern + r"|(?P<brace>[{}])")
+BRACES = re.compile(OPAQUE.pattern + r"|(?P<brace>[{}])")
 _IN_YAML = re.compile(r"(?:^|(?<=[ \t]))#(?=(?P<rest>[^\r\x85\u2028\u2029]*))")
 
 
@@ -149,7 +149,7 @@ def _closing_line(span: Span) -> int:
     """The line of the brace that closes the block whose head (or whole) this is."""
     text = span.source.text
     depth = 0
-    for token in _BRACES.finditer(text, span.start):
+    for token in BRACES.finditer(text, span.start):
         if token["brace"] == "{":
             depth += 1
         elif token["brace"] == "}":

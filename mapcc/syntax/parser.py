@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass, field
 
+from lark import Tree
 from lark.exceptions import UnexpectedCharacters, UnexpectedInput, UnexpectedToken
 
-from mapcc.diagnostics.model import Diagnostic, Diagnostics
+from mapcc.diagnostics.model import Diagnostic, Diagnostics, Edit, Fix
 from mapcc.ir import rules
 from mapcc.syntax import tables
 from mapcc.syntax.comments import OPAQUE, attach
+from mapcc.syntax.repairs import Repair, repairs
 from mapcc.syntax.tree import Builder, Node
 from mapcc.text import Source, Span
 
@@ -69,7 +72,7 @@ def parse_fragment(start: str, text: str, builder: Builder) -> Node | None:
         return tables.parser("fragments").parse(text, start=start)
     except UnexpectedInput as error:
         offset = _offset(error, text)
-        builder.found.add(_diagnostic(error, text, _at(builder, offset, offset + 1)))
+        builder.found.add(_told(error, text, _at(builder, offset, offset + 1)))
         return None
 
 
@@ -102,36 +105,120 @@ def _depth(text: str) -> int:
 
 
 def _parse_with_recovery(source: Source, found: Diagnostics) -> Node | None:
-    """Parse; at an error, blank the statement out and parse again, to find the next one."""
-    text = source.text + "\n"
+    """Parse; at an error, mend it or blank the statement out and parse again, to find the next one."""
+    reading = _Reading(source, source.text + "\n")
     errors: list[Diagnostic] = []
     while len(errors) < MAX_SYNTAX_ERRORS:
         try:
-            tree = tables.parser("mapping").parse(text)
+            tree = tables.parser("mapping").parse(reading.text)
         except UnexpectedInput as error:
-            offset = _offset(error, text)
-            span = _clip(source, offset, _width(error))
-            errors.append(_diagnostic(error, text, span))
-            shorter = _without_statement(text, offset)
-            if shorter is None:
+            repair = _repair(error, reading.text)
+            errors.append(_diagnostic(error, reading) if repair is None else _repaired(repair, reading))
+            if not reading.go_on(error, repair):
                 break
-            text = shorter
         else:
-            found.extend(errors)
-            return None if errors else tree
-    found.extend(errors)
+            if not errors:
+                return tree
+            break
+    # A fault that is mended first may stand behind the next one.
+    found.extend(sorted(errors, key=lambda fault: fault.span.start if fault.span else 0))
     return None
 
 
-def _clip(source: Source, offset: int, width: int) -> Span:
-    end = len(source.text.rstrip())
-    start = min(offset, end)
-    return Span(source, start, min(start + width, max(end, start)))
+@dataclass(slots=True)
+class _Reading:
+    """A text without what was read already or is at fault, and with what was missing.
+
+    ``inserted`` are places in ``text`` where something stands that is not in the source, and its length.
+    """
+
+    source: Source
+    text: str
+    inserted: list[tuple[int, int]] = field(default_factory=list)
+
+    def span(self, start: int, end: int) -> Span:
+        last = len(self.source.text.rstrip())
+        first = min(self.at(start), last)
+        return Span(self.source, first, min(max(self.at(end), first), max(last, first)))
+
+    def at(self, offset: int) -> int:
+        return offset - sum(min(size, offset - place) for place, size in self.inserted if place < offset)
+
+    def go_on(self, error: UnexpectedInput, repair: Repair | None) -> bool:
+        """Make ready for the next error; False if nothing sensible can be read behind this one."""
+        if repair is None:
+            shorter = _without_statement(self.text, _offset(error, self.text))
+            if shorter is None:
+                return False
+            self.text = shorter
+        for start, end in _finished(error):
+            self.text = self.text[:start] + " " * (end - start) + self.text[end:]
+        if repair is not None:
+            for place, new in sorted(repair.inserts, reverse=True):
+                self.inserted = [(at + len(new) if at >= place else at, n) for at, n in self.inserted]
+                self.inserted.append((place, len(new)))
+            self.text = repair.applied(self.text)
+        return True
+
+
+def _finished(error: UnexpectedInput) -> list[tuple[int, int]]:
+    """Where statements stand that the parser has read to their end: nothing has to read them again."""
+    state = getattr(error, "interactive_parser", None)
+    if state is None:
+        return []
+    runs = [
+        value.meta
+        for value in state.parser_state.value_stack
+        if isinstance(value, Tree) and value.data == "_statements" and not value.meta.empty
+    ]
+    return [(run.start_pos, run.end_pos) for run in runs]
+
+
+def _repair(error: UnexpectedInput, text: str) -> Repair | None:
+    """A mend with which the parser gets further."""
+    offset = _offset(error, text)
+    start = max((end for _, end in _finished(error)), default=0)
+    for repair in repairs(text, start, offset):
+        try:
+            tables.parser("mapping").parse(repair.applied(text))
+        except UnexpectedInput as another:
+            if _offset(another, text) <= offset + sum(len(new) for _, new in repair.inserts):
+                continue
+        return repair
+    return None
+
+
+def _repaired(repair: Repair, reading: _Reading) -> Diagnostic:
+    edits = tuple(Edit(reading.span(at, at), new) for at, new in repair.inserts)
+    fix = Fix(repair.title, edits, repair.certain)
+    span = reading.span(repair.start, repair.end)
+    return Diagnostic("MC101", repair.message, span, help=repair.help, fixes=(fix,))
 
 
 def _offset(error: UnexpectedInput, text: str) -> int:
-    at_end = isinstance(error, UnexpectedToken) and error.token.type == "$END"
-    return len(text.rstrip()) if at_end else _position(error)
+    if isinstance(error, UnexpectedToken):
+        if error.token.type == "$END":
+            return len(text.rstrip())
+        if _ends_too_early(error, text):
+            return _end_of_code(text, _position(error))
+    return _position(error)
+
+
+def _ends_too_early(error: UnexpectedToken, text: str) -> bool:
+    """Whether a brace on a line of its own comes where a statement is not complete."""
+    start = text.rfind("\n", 0, _position(error)) + 1
+    return error.token.type == "RBRACE" and start > 0 and not text[start : _position(error)].strip()
+
+
+def _end_of_code(text: str, offset: int) -> int:
+    """The end of the last line before an offset that has more than a comment."""
+    lines = text[:offset].split("\n")[:-1]
+    while lines:
+        code = OPAQUE.sub(lambda found: "" if found["comment"] else found[0], lines[-1]).rstrip()
+        if code.strip():
+            return sum(len(line) + 1 for line in lines[:-1]) + len(code)
+        lines.pop()
+    return 0
 
 
 def _position(error: UnexpectedInput) -> int:
@@ -167,7 +254,13 @@ def _without_statement(text: str, offset: int) -> str | None:
     return "\n".join(lines)
 
 
-def _diagnostic(error: UnexpectedInput, text: str, span: Span) -> Diagnostic:
+def _diagnostic(error: UnexpectedInput, reading: _Reading) -> Diagnostic:
+    offset = _offset(error, reading.text)
+    span = reading.span(offset, offset + _width(error))
+    return _told(error, reading.text, span)
+
+
+def _told(error: UnexpectedInput, text: str, span: Span) -> Diagnostic:
     if isinstance(error, UnexpectedCharacters):
         message = f"unexpected character {text[_position(error)]!r}"
         return Diagnostic("MC101", message, span, help=_advice(error, text))
@@ -175,10 +268,10 @@ def _diagnostic(error: UnexpectedInput, text: str, span: Span) -> Diagnostic:
     token = error.token
     if token.type == "$END":
         message = "the file ends in the middle of a statement"
-    elif token.type == "_NL":
+    elif token.type == "_NL" or _ends_too_early(error, text):
         message = "the line ends in the middle of a statement"
     else:
-        message = f"unexpected {str(token)!r}"
+        message = f"unexpected {str(token).strip()!r}"
     expected = sorted({_READABLE[t] for t in error.expected if t in _READABLE})
     label = f"expected {' or '.join(expected)}" if 0 < len(expected) <= 5 else ""
     return Diagnostic("MC101", message, span, label=label, help=_advice(error, text))
@@ -200,6 +293,4 @@ def _advice(error: UnexpectedInput, text: str) -> str:
         )
     if re.search(r"\|[^|]*[0-9]\s*[/*+]", line):
         return "an expression behind a bar stands in parentheses: | scale (1/8)"
-    if re.search(r"\S\{\s*$", line):
-        return "put a space before the '{' of a block"
     return ""

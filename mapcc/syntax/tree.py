@@ -285,7 +285,7 @@ class Builder:
             case "text":
                 return patterns.Text(str(node.children[0]))
             case "string_part":
-                return patterns.Text(self.string(_token(node, "STRING")))
+                return patterns.quoted_text(self.string(_token(node, "STRING")))
             case "star":
                 return patterns.Star()
             case "deep":
@@ -294,7 +294,7 @@ class Builder:
                 members = tuple(self._parts(child) for child in _trees(node, "member"))
                 return patterns.Group(members)
             case "index":
-                return patterns.Index(self.expression(node.children[0]))
+                return patterns.Index(self.expression(node.children[0]), self._width(node))
             case "regex":
                 expression = str(_token(node, "REGEX"))[1:-1].replace("\\/", "/")
                 return patterns.Regex(str(_token(node, "IDENT")), expression)
@@ -302,7 +302,19 @@ class Builder:
                 labels = tuple(
                     "".join(str(token) for token in child.children) for child in _trees(node, "label")
                 )
-                return patterns.NameAxis(str(_token(node, "IDENT")), labels or None)
+                return patterns.NameAxis(str(_token(node, "IDENT")), labels or None, self._width(node))
+
+    def _width(self, node: Node) -> int:
+        """How many digits the number of an index has at least; 0 if that is not said."""
+        token = next((child for child in node.children if _is(child, "WIDTH")), None)
+        if token is None:
+            return 0
+        width = str(token)[1:].strip()
+        if not 2 <= int(width[:3]) <= patterns.MAX_WIDTH or len(width) > 3:
+            message = f"a number has 2 to {patterns.MAX_WIDTH} digits with its zeros, not {width}"
+            self.fault("MC101", message, token, "{i:03} is 000, 001, ...; {i} has no zeros in front")
+            return 0
+        return int(width)
 
     # --- shapes
 

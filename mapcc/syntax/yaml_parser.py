@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import TypeVar
 
@@ -17,6 +17,7 @@ from mapcc.syntax import yaml_nodes as nodes
 from mapcc.syntax.comments import attach
 from mapcc.syntax.parser import MAX_BYTES, parse_fragment
 from mapcc.syntax.tree import Builder, Node
+from mapcc.syntax.yaml_quotes import advice, unquoted
 from mapcc.text import Source, Span
 
 T = TypeVar("T")
@@ -34,7 +35,7 @@ def parse_yaml(source: Source, found: Diagnostics) -> rules.Mapping:
     if len(source.text) > MAX_BYTES:
         found.add(Diagnostic("MC103", f"a mapping has at most {MAX_BYTES:,} characters", Span(source, 0, 0)))
         return empty
-    root = nodes.read_yaml(source, found)
+    root = _read(source, found)
     if root is None:
         return empty
     reader = _Reader(source, found)
@@ -45,6 +46,17 @@ def parse_yaml(source: Source, found: Diagnostics) -> rules.Mapping:
     header = [span for key in ("mapping", "title") if (span := root.keys.get(key))]
     place = header[0].to(header[-1]) if header else None
     return attach(mapping, source, place, list(nodes.scalars(root)))
+
+
+def _read(source: Source, found: Diagnostics) -> nodes.Node | None:
+    own = Diagnostics()
+    root = nodes.read_yaml(source, own)
+    for fault in own:
+        is_foreign = fault.code == "MC101" and fault.span is not None and not fault.help
+        found.add(
+            replace(fault, help=advice(source, fault.span.start)) if is_foreign and fault.span else fault
+        )
+    return root
 
 
 @dataclass(slots=True)
@@ -287,7 +299,7 @@ class _Reader:
         return None if fields is None else (self._names(fields.entries["keys"]), fields)
 
     def _keep(self, item: nodes.Map, node: nodes.Node) -> rules.Statement | None:
-        if isinstance(node, nodes.Map):
+        if isinstance(node, nodes.Map) and unquoted(node) is None:
             read = self._names_node("keep", node)
             return read and rules.Keep(read[0], self._modifiers(read[1]), span=item.span)
         return rules.Keep(self._names(node), span=item.span)
@@ -424,7 +436,7 @@ class _Reader:
         return node.text == "true"
 
     def _side(self, node: nodes.Node) -> tuple[rules.Term, ...] | None:
-        items = node.items if isinstance(node, nodes.Sequence) else (node,)
+        items = _items(node)
         if not items:
             self.fault("a tensor is needed here", node.span)
         terms: list[rules.Term] = []
@@ -436,7 +448,7 @@ class _Reader:
         return tuple(terms)
 
     def _names(self, node: nodes.Node) -> tuple[patterns.Pattern, ...]:
-        items = node.items if isinstance(node, nodes.Sequence) else (node,)
+        items = _items(node)
         names: list[patterns.Pattern] = []
         for item in items:
             names += self._fragment("names", item, lambda b, t: b.names(Tree("holder", [t]))) or ()
@@ -469,7 +481,7 @@ class _Reader:
         self, start: str, node: nodes.Node, build: Callable[[Builder, Node], T], lead: str = ""
     ) -> T | None:
         if not isinstance(node, nodes.Scalar):
-            self.fault("a text is needed here", node.span)
+            self.found.add(unquoted(node) or Diagnostic("MC102", "a text is needed here", node.span))
             return None
         first = node.span.start + node.quoted
         builder = Builder(
@@ -493,3 +505,8 @@ class _Reader:
             return node.text
         self.fault("a text is needed here", node.span)
         return ""
+
+
+def _items(node: nodes.Node) -> tuple[nodes.Node, ...]:
+    """The items of a list, or the one text that stands for a list of it."""
+    return node.items if isinstance(node, nodes.Sequence) and unquoted(node) is None else (node,)

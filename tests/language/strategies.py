@@ -69,6 +69,14 @@ texts = st.one_of(
     st.sampled_from(["layers.", ".weight", "a->b", "0", ".", "-", "x.", "#", '"', "{i}", "a b", "e\n"]),
     any_text.filter(bool),
 )
+named_texts = st.builds(
+    lambda text, is_quoted: (
+        patterns.quoted_text(text) if is_quoted or not patterns.PLAIN.fullmatch(text) else patterns.Text(text)
+    ),
+    st.one_of(texts, st.sampled_from(["a..b", ".a", "a.", "..", "a//b"])),
+    st.booleans(),
+)
+widths = st.sampled_from([0, 0, 0, 2, 3, patterns.MAX_WIDTH])
 labels = st.one_of(st.just(""), plain_text)
 dtypes = st.sampled_from(["bf16", "f16", "f32", "f64", "i64", "u8", "f8_e4m3", "bool"])
 
@@ -116,13 +124,13 @@ regexes = st.one_of(
     st.text('ab/\\[](){}|*+?.,#" ', min_size=1, max_size=8).filter(_is_written_once),
 )
 _simple_parts = st.one_of(
-    st.builds(patterns.Text, texts),
+    named_texts,
     st.just(patterns.Star()),
     st.just(patterns.Deep()),
-    st.builds(patterns.Index, names_),
-    st.builds(patterns.Index, indices),
+    st.builds(patterns.Index, names_, widths),
+    st.builds(patterns.Index, indices, widths),
     st.builds(patterns.Regex, words, regexes),
-    st.builds(patterns.NameAxis, words, st.none()),
+    st.builds(patterns.NameAxis, words, st.none(), widths),
     st.builds(patterns.NameAxis, words, st.lists(labels, min_size=1, max_size=4).map(tuple)),
 )
 

@@ -182,7 +182,7 @@ def _marked(name: Pattern) -> tuple[str, dict[str, str]] | None:
             case Text(text):
                 out.append(text)
                 continue
-            case Index(Name(word)):
+            case Index(Name(word), 0):
                 sign = indices.setdefault(word, sign)
                 variables[sign] = word
             case Star():
