@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from mapcc.ir.program import Equation, Listed, Program
+from mapcc.ir.rules import Allow
 from mapcc.tensors.dtypes import Dtype
 from mapcc.tensors.spec import Manifest
 
@@ -77,6 +78,8 @@ class BoundMapping:
     taken: dict[str, list[Instance]] = field(default_factory=dict)
     dropped: dict[str, Listed] = field(default_factory=dict)
     external: dict[str, Listed] = field(default_factory=dict)
+    # What says that an ``exists`` or ``count`` may ask for what is not there: it has its use.
+    unanswered: list[Allow] = field(default_factory=list)
 
     def target_names(self) -> Iterator[str]:
         yield from self.given

@@ -58,6 +58,7 @@ class Binder:
         self.matched: dict[int, Matched] = {}
         self.layouts: dict[tuple[object, ...], Layout | Problem] = {}
         self.dropped_by: dict[int, int] = {}
+        self.external_by: set[int] = set()
         self.filtered_by: dict[int, int] = {}  # names that a drop or external matches, but for its 'where'
         # What a failed instance would have taken and given: not reported a second time.
         self.excused_sources: set[str] = set()
@@ -92,6 +93,11 @@ class Binder:
         """The conditions of a ``drop`` or ``external``."""
         equation = equation_of(listed)
         return Resolver(listed.conditions, equation.indices, equation.variables, listed.scope, self.paths)
+
+    def has_matched(self, listed: Listed) -> bool:
+        """Whether names matched a ``drop`` or ``external``, whatever its conditions said of them."""
+        at = id(listed.written)
+        return bool(self.dropped_by.get(at) or self.filtered_by.get(at) or at in self.external_by)
 
     def writer(self, equation: Equation, t: int) -> NameWriter:
         """Writes the names of an equation's t-th target."""

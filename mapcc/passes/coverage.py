@@ -17,6 +17,7 @@ from mapcc.passes.binder import Binder, NoValue
 from mapcc.passes.elements import check_elements
 from mapcc.passes.indices import domain_conditions
 from mapcc.passes.match import Trie
+from mapcc.passes.questions import CODE, unanswered
 from mapcc.passes.resolve import Values
 from mapcc.passes.segments import name_axes, variants
 from mapcc.passes.take import excuses
@@ -40,6 +41,11 @@ def cover(binder: Binder) -> None:
         _against_target(binder)
     _dead_statements(binder)
     binder.findings.flush()
+    for question, told in unanswered(binder):
+        allowing = [allow for allow in question.allows if CODE in allow.codes]
+        binder.bound.unanswered += allowing
+        if not allowing:
+            binder.findings.found.add(told)
 
 
 # --- what is given
@@ -222,6 +228,7 @@ def _external(binder: Binder) -> None:
                 counts[id(listed.written)] += 1
                 continue
             counts[id(listed.written)] += 1
+            binder.external_by.add(id(listed.written))
             binder.bound.external[name] = listed
             if name in binder.bound.given:
                 binder.findings.add(

@@ -12,6 +12,7 @@ from mapcc.ir.bound import BoundMapping, Instance
 from mapcc.passes.ambiguity import Ambiguity, ambiguities
 from mapcc.passes.binder import Binder
 from mapcc.passes.instances import make_instances
+from mapcc.passes.questions import CODE as QUESTIONS
 from mapcc.passes.take import match_sources
 from mapcc.tensors.spec import Manifest, TensorSpec
 from mapcc.text import Span
@@ -25,6 +26,7 @@ def lint(bound: BoundMapping) -> list[Diagnostic]:
     ``allow CODE because "..."`` on a rule, or on a block around it, switches a warning off there.
     """
     linter = _Linter(bound)
+    linter.used.update((_key(allow), QUESTIONS) for allow in bound.unanswered)
     found = [*linter.taken_again(), *linter.ambiguous()]
     return [*found, *linter.idle()]
 

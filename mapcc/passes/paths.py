@@ -58,6 +58,11 @@ class PathIndex:
                 return _solved(scan, bound, parameter)
         return _looked_up(scan, bound)
 
+    def example(self, whole: Pattern) -> str | None:
+        """A name or module that a pattern matches."""
+        trie = self._trie(whole)
+        return next((path for path in self.every_path() if trie.match(path)), None)
+
     def matches(self, prefix: Pattern, pattern: Pattern) -> int:
         """How many names and modules match, whatever the variables are."""
         return len(self._scan(join(prefix, pattern, self.separator)).choices)
@@ -79,16 +84,20 @@ class PathIndex:
         scan = self._scans.get(pattern)
         if scan is None:
             scan = self._scans[pattern] = _Scan()
-            trie = Trie(self.separator)
-            for copy in alternatives([pattern]):
-                for variant in variants(copy, self.separator):
-                    trie.add(None, variant)
+            trie = self._trie(pattern)
             for path in self.every_path():
                 for leaf, texts in trie.match(path):
                     choice = _choice(leaf, texts, scan.exprs)
                     if choice is not None:
                         scan.choices.append(choice)
         return scan
+
+    def _trie(self, pattern: Pattern) -> Trie:
+        trie = Trie(self.separator)
+        for copy in alternatives([pattern]):
+            for variant in variants(copy, self.separator):
+                trie.add(None, variant)
+        return trie
 
 
 def _choice(leaf: Leaf, texts: list[str], exprs: dict[str, Expr]) -> Choice | None:

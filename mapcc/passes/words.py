@@ -82,11 +82,17 @@ def condition_words(condition: rules.Condition) -> set[str]:
     return {leaf.name for leaf in condition_leaves(condition) if isinstance(leaf, Name)}
 
 
-def asked_names(condition: rules.Condition) -> list[Pattern]:
-    """The names that ``exists`` and ``count`` ask for, without their prefix."""
+def asked(condition: rules.Condition) -> list[tuple[str, Pattern, Pattern | None]]:
+    """What ``exists`` and ``count`` ask for: the word, the name, and the prefix that it is asked under."""
     if isinstance(condition, rules.Exists):
-        return [condition.pattern]
-    return [leaf.pattern for leaf in condition_leaves(condition) if isinstance(leaf, Count)]
+        return [("exists", condition.pattern, condition.prefix)]
+    counts = [leaf for leaf in condition_leaves(condition) if isinstance(leaf, Count)]
+    return [("count", leaf.pattern, leaf.prefix) for leaf in counts]
+
+
+def asked_names(condition: rules.Condition) -> list[Pattern]:
+    """The same, the names alone."""
+    return [pattern for _, pattern, _ in asked(condition)]
 
 
 def variables_of(name: Pattern, indices: frozenset[str], regexes: frozenset[str]) -> dict[str, None]:

@@ -377,7 +377,8 @@ NAMES = {
         {"a.0.w": "with_bias.0.w", "a.0.b": "a.0.b", "a.1.w": "without.1.w"},
     ),
     "presence under a block": (
-        "m -> n {\n  w -> one  where exists(v)\n  w -> two  where not exists(v)\n}\nkeep v",
+        "m -> n {\n  w -> one  where exists(v)\n  w -> two  where not exists(v)\n"
+        "  v -> v optional\n}\nkeep v",
         {"m.w": "n.two", "v": "v"},
     ),
 }

@@ -256,6 +256,7 @@ def test_the_shipped_mappings(entry: Entry) -> None:
     """Few findings, and of those places that a porter has to look at twice."""
     checked = check(entry.path, entry.pairs[0].source, entry.pairs[0].target)
     assert checked.bound is not None
+    assert not checked.diagnostics
     found = lint(checked.bound)
     assert set(codes(found)) <= {"MC812"}
     assert len(found) <= 5
