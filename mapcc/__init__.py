@@ -14,6 +14,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from mapcc.api import (
         Checked,
+        apply_fixes,
         carry_out,
         check,
         check_models,
@@ -34,22 +35,26 @@ if TYPE_CHECKING:
         load_mapping,
         load_plan,
         make_plan,
+        mended,
         parse,
         save_plan,
         show,
         split_config,
         verify_output,
+        write_mended,
     )
-    from mapcc.diagnostics.model import Diagnostic
+    from mapcc.diagnostics.model import Diagnostic, Fix
     from mapcc.errors import MappingError
     from mapcc.runtime import Options
 
 __all__ = [
     "Checked",
     "Diagnostic",
+    "Fix",
     "MappingError",
     "Options",
     "__version__",
+    "apply_fixes",
     "carry_out",
     "check",
     "check_models",
@@ -70,11 +75,13 @@ __all__ = [
     "load_mapping",
     "load_plan",
     "make_plan",
+    "mended",
     "parse",
     "save_plan",
     "show",
     "split_config",
     "verify_output",
+    "write_mended",
 ]
 
 
@@ -88,6 +95,10 @@ def __getattr__(name: str) -> object:
         from mapcc.diagnostics.model import Diagnostic
 
         return Diagnostic
+    if name == "Fix":
+        from mapcc.diagnostics.model import Fix
+
+        return Fix
     if name == "Options":
         from mapcc.runtime import Options
 

@@ -18,6 +18,7 @@ from mapcc.api.checking import (
 from mapcc.api.comparing import check_parts, diff
 from mapcc.api.converting import carry_out, convert, load, load_plan, make_plan, save_plan, verify_output
 from mapcc.api.emitting import emit_config, emit_script, invert, split_config
+from mapcc.api.fixing import Mended, apply_fixes, mended, write_mended
 from mapcc.api.library import check_models, identify, library, library_pages
 from mapcc.api.lora import ConvertedLora, convert_lora
 from mapcc.api.tables import Imported, check_table, import_table
@@ -26,6 +27,8 @@ __all__ = [
     "Checked",
     "ConvertedLora",
     "Imported",
+    "Mended",
+    "apply_fixes",
     "bound_mapping",
     "carry_out",
     "check",
@@ -49,9 +52,11 @@ __all__ = [
     "load_mapping",
     "load_plan",
     "make_plan",
+    "mended",
     "parse",
     "save_plan",
     "show",
     "split_config",
     "verify_output",
+    "write_mended",
 ]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from mapcc.api.proving import Answer, with_proven_fixes
 from mapcc.diagnostics.model import Diagnostic, Diagnostics
 from mapcc.errors import MappingError
 from mapcc.ir import rules
@@ -29,6 +30,10 @@ KeySet = str | Path | Manifest
 MappingLike = str | Path | rules.Mapping
 Progress = Callable[[int, int], None]
 
+# Names that are looked at once more to prove fixes: of a checkpoint of a hundred thousand, few are tried.
+TRIED_NAMES = 200_000
+MAX_TRIES = 24
+
 STATEMENTS = "further statements"  # what their source is called where something in them is wrong
 
 
@@ -43,6 +48,7 @@ class Checked:
 
     diagnostics: tuple[Diagnostic, ...]
     bound: BoundMapping | None
+    question: Question | None = field(default=None, repr=False, compare=False)
 
     @property
     def exit_code(self) -> int:
@@ -56,6 +62,53 @@ class Checked:
     def verdicts(self) -> dict[int, Verdict]:
         """For each equation, by its number: bijective, invertible or lossy, and why."""
         return verdicts(self.bound) if self.bound else {}
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What a check was asked, so that it can be asked once more of edited texts."""
+
+    mapping: MappingLike
+    source: Manifest
+    target: Manifest | None
+    settings: Mapping[str, Setting]
+    statements: str
+    under: str = ""
+    is_linted: bool = False
+
+    def answer(self, texts: Mapping[str, str]) -> Checked:
+        """The same check, as if the files by these names had these texts."""
+        with collector_off():
+            opened = and_also(opened_mapping(self.mapping, Diagnostics(), texts), self.statements)
+        checked = unproven(opened, self.source, self.target, self.settings, self.under)
+        return _with_lint(checked) if self.is_linted and checked.ok else checked
+
+    def proven(
+        self, checked: Checked, tries: int | None = None, texts: Mapping[str, str] | None = None
+    ) -> Checked:
+        """The check with those of its fixes that keep their promise; ``texts`` are what was checked."""
+        if not any(diagnostic.fixes for diagnostic in checked.diagnostics):
+            return checked
+        if not _is_as_written(self.mapping):
+            return replace(checked, diagnostics=without_fixes(checked.diagnostics))
+
+        def ask(edited: Mapping[str, str]) -> Answer:
+            again = self.answer({**(texts or {}), **edited})
+            return Answer(again.diagnostics, again.bound is not None)
+
+        names = len(self.source.tensors) + (len(self.target.tensors) if self.target else 0)
+        equations = len(checked.bound.program.equations) if checked.bound else 0
+        if tries is None:
+            tries = max(1, min(MAX_TRIES, TRIED_NAMES // (names + 10 * equations + 1)))
+        answer = Answer(checked.diagnostics, checked.bound is not None)
+        return replace(checked, diagnostics=with_proven_fixes(answer, ask, tries))
+
+
+def _is_as_written(mapping: MappingLike) -> bool:
+    """Whether a mapping is what its text says, so that an edit of the text is one of the mapping."""
+    if not isinstance(mapping, rules.Mapping):
+        return True
+    return mapping.source is not None and parse_source(mapping.source, Diagnostics()) == mapping
 
 
 @dataclass(slots=True)
@@ -94,13 +147,20 @@ def load_mapping(path: str | Path) -> rules.Mapping:
     return mapping
 
 
-def opened_mapping(mapping: MappingLike, found: Diagnostics) -> Opened:
+def opened_mapping(
+    mapping: MappingLike, found: Diagnostics, texts: Mapping[str, str] | None = None
+) -> Opened:
+    """A mapping read; ``texts`` stand in the place of the files by their names."""
     loader = Loader(found)
-    if isinstance(mapping, rules.Mapping):
-        name = mapping.source.name if mapping.source else "mapping.mapcc"
-        return Opened(mapping, Path(name), loader, found)
-    before, path = len(found), mapping_file(mapping)
-    loaded = loader.load(path)
+    before = len(found)
+    for name, text in (texts or {}).items():
+        loader.preload(Path(name), text)
+    if not isinstance(mapping, rules.Mapping):
+        path = mapping_file(mapping)
+        loaded = loader.load(path)
+    else:
+        path = Path(mapping.source.name if mapping.source else "mapping.mapcc")
+        loaded = loader.load(path) if texts and path.name and str(path) in texts else mapping
     return Opened(loaded if len(found) == before else None, path, loader, found)
 
 
@@ -122,7 +182,7 @@ def mapping_file(mapping: str | Path) -> Path:
 
 def raise_if_any(found: Diagnostics) -> None:
     if found.errors:
-        raise MappingError(found)
+        raise MappingError(without_fixes(found))
 
 
 def keys(source: KeySet, *, config: str | Path | None = None, select: str | None = None) -> Manifest:
@@ -176,7 +236,18 @@ def check(
     """
     with collector_off():
         opened = and_also(opened_mapping(mapping, Diagnostics()), statements)
-    return held(opened, source, target, settings, source_config, target_config, select, under)
+        source_keys = key_set(source, source_config, opened.found, select)
+        target_keys = None if target is None else key_set(target, target_config, opened.found)
+    if source_keys is None or (target is not None and target_keys is None):
+        return Checked(without_fixes(opened.found), None)
+    question = Question(mapping, source_keys, target_keys, settings or {}, statements, under)
+    checked = unproven(opened, source_keys, target_keys, settings or {}, under)
+    return question.proven(replace(checked, question=question))
+
+
+def without_fixes(diagnostics: Iterable[Diagnostic]) -> tuple[Diagnostic, ...]:
+    """For whoever does not prove them: fixes that are only proposed are not told."""
+    return tuple(replace(each, fixes=()) if each.fixes else each for each in diagnostics)
 
 
 def held(
@@ -193,17 +264,33 @@ def held(
     with collector_off():
         source_keys = key_set(source, source_config, found, select)
         target_keys = None if target is None else key_set(target, target_config, found)
-        if opened.mapping is None or source_keys is None or (target is not None and target_keys is None):
-            return Checked(tuple(found), None)
-        parts = [part_of_set(keys) for keys in (source_keys, target_keys) if keys is not None]
-        if any(parts):  # everything else that would be said is of what is not there
-            found.extend(part for part in parts if part is not None)
-            return Checked(tuple(found), None)
+    if source_keys is None or (target is not None and target_keys is None):
+        return Checked(without_fixes(found), None)
+    checked = unproven(opened, source_keys, target_keys, settings or {}, under)
+    return replace(checked, diagnostics=without_fixes(checked.diagnostics))
+
+
+def unproven(
+    opened: Opened,
+    source: Manifest,
+    target: Manifest | None,
+    settings: Mapping[str, Setting],
+    under: str,
+) -> Checked:
+    """The check of what was opened; its fixes are proposals."""
+    found = opened.found
+    if opened.mapping is None:
+        return Checked(tuple(found), None)
+    parts = [part_of_set(keys) for keys in (source, target) if keys is not None]
+    if any(parts):  # everything else that would be said is of what is not there
+        found.extend(part for part in parts if part is not None)
+        return Checked(tuple(found), None)
+    with collector_off():
         try:
-            mapping = put_under(opened, under, source_keys, target_keys, settings)
+            mapping = put_under(opened, under, source, target, settings)
             if mapping is None:
                 return Checked(tuple(found), None)
-            bound = bind(mapping, opened.path, source_keys, target_keys, settings or {}, found, opened.loader)
+            bound = bind(mapping, opened.path, source, target, settings, found, opened.loader)
         except MappingError as error:
             found.extend(error.diagnostics)
             return Checked(tuple(found), None)
@@ -247,9 +334,17 @@ def linted(checked: Checked) -> Checked:
 
     They are switched off where they are known to be right: ``allow MC812 because "..."`` on a rule.
     """
+    whole = _with_lint(checked)
+    if checked.question is None:
+        return replace(whole, diagnostics=without_fixes(whole.diagnostics))
+    question = replace(checked.question, is_linted=True)
+    return question.proven(replace(whole, question=question))
+
+
+def _with_lint(checked: Checked) -> Checked:
     from mapcc.passes.lint import lint
 
-    return Checked((*checked.diagnostics, *lint(bound_mapping(checked))), checked.bound)
+    return replace(checked, diagnostics=(*checked.diagnostics, *lint(bound_mapping(checked))))
 
 
 def bound_mapping(checked: Checked) -> BoundMapping:

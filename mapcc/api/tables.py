@@ -128,11 +128,11 @@ def _in_table(diagnostic: Diagnostic, table: Table, lifted: Lifted) -> Diagnosti
     """A finding in the imported mapping, at the table's entry that it comes from."""
     span = diagnostic.span
     if span is None:
-        return diagnostic
+        return replace(diagnostic, fixes=())
     for statement, entries in zip(lifted.mapping.body, lifted.origins, strict=True):
         own = statement.span
         if own is not None and own.start <= span.start < own.end and span.source is own.source:
             place = table.entries[entries[0]].span if entries else None
             notes = (*diagnostic.notes, f"as a rule: {' '.join(own.text.split())}")
-            return replace(diagnostic, span=place, label="", related=(), notes=notes)
-    return replace(diagnostic, span=None, related=())
+            return replace(diagnostic, span=place, label="", related=(), notes=notes, fixes=())
+    return replace(diagnostic, span=None, related=(), fixes=())

@@ -59,6 +59,12 @@ def check(
     lint: Annotated[
         bool, typer.Option("--lint", help="Warn, too, of what no shape and no name can tell to be wrong.")
     ] = False,
+    fix: Annotated[
+        bool, typer.Option("--fix", help="Edit MAPPING where a fix leaves no choice, and check what is left.")
+    ] = False,
+    diff: Annotated[
+        bool, typer.Option("--diff", help="With --fix: print what it would change, and write nothing.")
+    ] = False,
     format: Annotated[ReportFormat, typer.Option("--format", help="How to report.")] = ReportFormat.text,
     set_: Settings = None,
     source_config: SourceConfig = None,
@@ -72,6 +78,7 @@ def check(
     """
     from mapcc import api
 
+    _fix_goes_with(fix, diff, source, dialect)
     if source is None:
         from mapcc.cli.library import check_models
 
@@ -90,14 +97,27 @@ def check(
         checked = api.check_table(str(mapping), dialect.value, source, target, **options)  # type: ignore[arg-type]
     if lint and checked.ok:
         checked = api.linted(checked)
+    if fix:
+        from mapcc.cli.fixing import fixed
+
+        checked = fixed(checked, lint, diff, sys.stdout if format is ReportFormat.text else sys.stderr)
     if parts and checked.ok:
         checked = api.check_parts(checked, parts, target, **options)
-    report(checked.diagnostics, format.value, sys.stdout)
+    report(checked.diagnostics, format.value, sys.stderr if diff else sys.stdout)
     if format is ReportFormat.text and checked.bound is not None and checked.ok:
         from mapcc.cli.summary import summary
 
         say(summary(checked))
     raise SystemExit(checked.exit_code)
+
+
+def _fix_goes_with(fix: bool, diff: bool, source: str | None, dialect: Dialect | None) -> None:
+    if diff and not fix:
+        fail([Diagnostic("MC007", "--diff goes with --fix", help="--fix --diff")])
+    if fix and (source is None or dialect is not None):
+        message = "--fix edits a mapping that is held against a key set"
+        help = "--source SRC" if dialect is None else "mapcc import makes a mapping of a table"
+        fail([Diagnostic("MC007", message, help=help)])
 
 
 @app.command(epilog="Example: mapcc show wan.mapcc -s keys.json --filter 'blocks.0.*.to_q.*'")

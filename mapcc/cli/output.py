@@ -18,10 +18,10 @@ def say(text: str, stream: TextIO | None = None) -> None:
         print(text, file=stream or sys.stdout)
 
 
-def write(text: str) -> None:
+def write(text: str, stream: TextIO | None = None) -> None:
     """Text as it is, for files and pipes."""
     with reader_may_go():
-        sys.stdout.write(text)
+        (stream or sys.stdout).write(text)
 
 
 @contextmanager

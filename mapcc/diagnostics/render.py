@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator
 
+from mapcc.diagnostics.edits import certain_fixes
 from mapcc.diagnostics.escape import escape, prose, shorten
 from mapcc.diagnostics.model import Diagnostic, Fix, Severity
 from mapcc.diagnostics.snippet import snippet
@@ -21,7 +22,8 @@ def render_text(diagnostics: Iterable[Diagnostic], color: bool = False) -> str:
     """The diagnostics for a terminal, in the manner of rustc; blank lines between, a newline at the end.
 
     Everything from files is escaped; the only control characters are newlines and, with
-    ``color``, the renderer's own ANSI sequences. ``tally`` makes the line to print after it.
+    ``color``, the renderer's own ANSI sequences. ``tally`` makes the line to print after it. Of fixes
+    those are told that ``check --fix`` applies.
     """
     paint = _painted if color else _plain
     return "\n".join("".join(f"{line}\n" for line in _lines(d, paint)) for d in diagnostics)
@@ -80,6 +82,7 @@ def _lines(d: Diagnostic, paint: Paint) -> Iterator[str]:
     facts += [("", name) for name in names[1:]]
     facts += [("note", prose(note)) for note in d.notes]
     facts += [("help", prose(d.help))] if d.help else []
+    facts += [("fix", f"{prose(fix.title)} (check --fix)") for fix in certain_fixes([d])]
     if places and facts:
         yield f"{margin}{paint('gutter', '|')}"
     for kind, text in facts:

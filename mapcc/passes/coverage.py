@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import partial
 
 from mapcc.diagnostics.fold import fold
 from mapcc.diagnostics.model import Label
@@ -17,6 +18,7 @@ from mapcc.passes.binder import Binder, NoValue
 from mapcc.passes.elements import check_elements
 from mapcc.passes.indices import domain_conditions
 from mapcc.passes.match import Trie
+from mapcc.passes.offers import Unmatched, fixes_of_source, fixes_of_target
 from mapcc.passes.questions import CODE, unanswered
 from mapcc.passes.resolve import Values
 from mapcc.passes.segments import name_axes, variants
@@ -36,9 +38,11 @@ def cover(binder: Binder) -> None:
     _external(binder)
     infer_dtypes(binder)
     check_elements(binder)
-    _unexpected_sources(binder)
-    if binder.target is not None:
-        _against_target(binder)
+    left = _untaken(binder)
+    right = None if binder.target is None else _not_given(binder)
+    _unexpected_sources(binder, left, right)
+    if right is not None:
+        _against_target(binder, left, right)
     _dead_statements(binder)
     binder.findings.flush()
     for question, told in unanswered(binder):
@@ -265,18 +269,37 @@ def _idle(binder: Binder, listed: Listed, message: str) -> None:
 # --- both sides
 
 
-def _unexpected_sources(binder: Binder) -> None:
+def _untaken(binder: Binder) -> Unmatched:
     bound = binder.bound
     left = [
         name
         for name in binder.source.tensors
         if name not in bound.taken and name not in bound.dropped and name not in binder.excused_sources
     ]
-    if not left:
+    return Unmatched.of(binder.source, left)
+
+
+def _not_given(binder: Binder) -> Unmatched:
+    assert binder.target is not None
+    bound = binder.bound
+    failed = excuses(binder.program.failed_right, binder.program.separators[1])
+    missing = [
+        name
+        for name in binder.target.tensors
+        if name not in bound.given
+        and name not in bound.external
+        and name not in binder.excused_targets
+        and not failed.match(name)
+    ]
+    return Unmatched.of(binder.target, missing)
+
+
+def _unexpected_sources(binder: Binder, left: Unmatched, right: Unmatched | None) -> None:
+    if not left.templates:
         return
     patterns = {print_name(n): n for e in binder.program.equations for u in e.units for n in u.names}
     suggester = Suggester([_skeleton(pattern) for pattern in patterns.values()])
-    for template in fold(left):
+    for template in left.templates:
         near = suggester.nearest(template)
         hint = f"the nearest pattern is {near}; " if near else ""
         binder.findings.add(
@@ -284,7 +307,8 @@ def _unexpected_sources(binder: Binder) -> None:
             f"no rule takes `{template}`",
             None,
             template,
-            help=f'{hint}add a rule, or: drop {_droppable(template)} because "..."',
+            help=f'{hint}add a rule, or: `drop {print_name(left.pattern(template))} because "..."`',
+            fixes=partial(fixes_of_source, binder.program.mapping.source, template, left, right),
         )
 
 
@@ -292,33 +316,12 @@ def _skeleton(pattern: Pattern) -> str:
     return print_name(pattern)
 
 
-def _droppable(template: str) -> str:
-    """A folded template as a pattern: ``blocks.{0..3}.x`` is ``blocks.{i}.x``."""
-    out, letters = "", iter("ijklmnopqrst")
-    rest = template
-    while (start := rest.find("{")) >= 0 and (end := rest.find("}", start)) >= 0:
-        inner = rest[start + 1 : end]
-        is_numbers = inner.replace("..", "").replace(",", "").isdigit()
-        out += rest[:start] + ("{" + next(letters, "x") + "}" if is_numbers else "{" + inner + "}")
-        rest = rest[end + 1 :]
-    return out + rest
-
-
-def _against_target(binder: Binder) -> None:
+def _against_target(binder: Binder, left: Unmatched, right: Unmatched) -> None:
     assert binder.target is not None
     wanted, bound = binder.target.tensors, binder.bound
-    failed = excuses(binder.program.failed_right, binder.program.separators[1])
     strangers = [name for name in bound.given if name not in wanted]
     strangers = [name for name in strangers if not _in_doubt(binder, bound.given[name][0])]
-    missing = [
-        name
-        for name in wanted
-        if name not in bound.given
-        and name not in bound.external
-        and name not in binder.excused_targets
-        and not failed.match(name)
-    ]
-    templates = fold(missing)
+    templates = right.templates
     near_missing = Suggester(templates)
     instead: dict[str, str] = {}
     for span, names in _by_place(binder, strangers).items():
@@ -326,14 +329,22 @@ def _against_target(binder: Binder) -> None:
         near = near_missing.nearest(given)
         if near:
             instead.setdefault(near, given)
-        help = f"did you mean {_droppable(near)}?" if near else ""
+        help = f"did you mean `{print_name(right.pattern(near))}`?" if near else ""
         for name in names:
             message = "the rule gives tensors that the target does not have"
             binder.findings.add("MC407", message, span, name, help=help)
     for template in templates:
         hint = f"a rule gives {instead[template]} instead? " if template in instead else ""
-        help = f'{hint}write a rule for it, or: external {_droppable(template)} because "..."'
-        binder.findings.add("MC401", f"nothing gives `{template}`", None, template, help=help)
+        name = print_name(right.pattern(template))
+        help = f'{hint}write a rule for it, or: `external {name} because "..."`'
+        binder.findings.add(
+            "MC401",
+            f"nothing gives `{template}`",
+            None,
+            template,
+            help=help,
+            fixes=partial(fixes_of_target, binder.program.mapping.source, template, right, left),
+        )
     for name, (instance, number) in bound.given.items():
         spec = wanted.get(name)
         if spec is None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from mapcc.diagnostics.fold import fold
-from mapcc.diagnostics.model import Diagnostic, Diagnostics, Label
+from mapcc.diagnostics.model import Diagnostic, Diagnostics, Fix, Label
 from mapcc.text import Span
 
 Key = tuple[str, str, Span | None, str]
@@ -18,6 +19,7 @@ class _Entry:
     notes: tuple[str, ...] = ()
     help: str = ""
     related: tuple[Label, ...] = ()
+    fixes: tuple[Fix, ...] = ()
 
 
 @dataclass(slots=True)
@@ -38,9 +40,14 @@ class Findings:
         notes: tuple[str, ...] = (),
         help: str = "",
         related: tuple[Label, ...] = (),
+        fixes: Callable[[], Iterable[Fix]] | None = None,
     ) -> None:
+        """``fixes`` are asked for once, with the first of the names."""
         place = (span.source.name, span.start, span.end) if span else None
-        entry = self.entries.setdefault((code, message, place, span, help), _Entry())
+        key = (code, message, place, span, help)
+        entry = self.entries.get(key)
+        if entry is None:
+            entry = self.entries[key] = _Entry(fixes=tuple(fixes()) if fixes else ())
         if name is not None:
             entry.names[name] = None
         entry.label = entry.label or label
@@ -64,6 +71,7 @@ class Findings:
                     notes=entry.notes,
                     help=entry.help,
                     names=tuple(fold(entry.names)),
+                    fixes=entry.fixes,
                 )
             )
         self.entries.clear()

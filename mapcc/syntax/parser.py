@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from lark import Tree
 from lark.exceptions import UnexpectedCharacters, UnexpectedInput, UnexpectedToken
@@ -13,6 +13,7 @@ from mapcc.ir import rules
 from mapcc.syntax import tables
 from mapcc.syntax.comments import OPAQUE, attach
 from mapcc.syntax.repairs import Repair, repairs
+from mapcc.syntax.slips import slips
 from mapcc.syntax.tree import Builder, Node
 from mapcc.text import Source, Span
 
@@ -257,7 +258,8 @@ def _without_statement(text: str, offset: int) -> str | None:
 def _diagnostic(error: UnexpectedInput, reading: _Reading) -> Diagnostic:
     offset = _offset(error, reading.text)
     span = reading.span(offset, offset + _width(error))
-    return _told(error, reading.text, span)
+    fixes = tuple(slips(reading.source, min(reading.at(offset), len(reading.source.text))))
+    return replace(_told(error, reading.text, span), fixes=fixes)
 
 
 def _told(error: UnexpectedInput, text: str, span: Span) -> Diagnostic:
