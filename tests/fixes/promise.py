@@ -73,4 +73,5 @@ def broken_promises(case: Case, checked: mapcc.Checked, lint: bool = False) -> l
                 wrong.append(f"the finding stays: {said}")
             if new := now - was:
                 wrong.append(f"{sorted(new)} comes: {said}")
+    case.path.write_text(case.text, "utf-8")
     return wrong

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mapcc.api import mended
-from tests.fixes.promise import Case, broken_promises, key_set
+from tests.fixes.promise import Case, broken_promises, key_set, spliced
 
 SOURCE = key_set({"a.0.x.w": (4, 4), "a.1.x.w": (4, 4)})
 
@@ -34,7 +34,6 @@ def test_a_slip_is_mended(text: str, meant: str, tmp_path: Path) -> None:
     checked = case.found()
     assert {found.code for found in checked.diagnostics} == {"MC101"}
     assert not broken_promises(case, checked)
-    case.found()
     result = mended(checked)
     assert result.checked.ok
     (after,) = result.after.values()
@@ -49,7 +48,7 @@ def test_what_takes_a_decision_is_offered(text: str, meant: str, tmp_path: Path)
     (fix,) = found.fixes
     assert not fix.certain
     assert not broken_promises(case, checked)
-    assert case.path.read_text("utf-8") == meant + "\n"
+    assert spliced(case.text, fix, str(case.path)) == meant + "\n"
     assert not mended(checked).applied
 
 
