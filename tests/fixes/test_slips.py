@@ -18,13 +18,13 @@ CERTAIN = [
     ("a.{i}.x.* : (h d) c -> b.{i}.* : h d c where h = 2 and d = 2", "... where h = 2, d = 2"),
     ("a.** | scale 1/8 -> b.**", "a.** | scale (1/8) -> b.**"),
     ("drop a.** because nobody reads it", 'drop a.** because "nobody reads it"'),
-]
-OFFERED = [
-    ("drop a.**", 'drop a.** because "TODO: why"'),
     (
         "a.{i}.x.w : (t d) c -> b.{i}.[q,k].w : d c",
         "a.{i}.x.w : (t d) c -> b.{i}.[t=q,k].w : d c",
     ),
+]
+OFFERED = [
+    ("drop a.**", 'drop a.** because "TODO: why"'),
 ]
 
 
