@@ -59,9 +59,8 @@ OWNERS = {
     "rich": {"cli"},
 }
 
-# The doors to torch below floor 7: one builds a model to ask for its keys, the other reads the
-# pickle of an archive of torch, which nobody else can read as safely.
-TORCH_IN_FUNCTIONS = {"tensors/factory.py", "tensors/pickled.py"}
+# The door to torch below floor 7: it builds a model to ask for its keys.
+TORCH_IN_FUNCTIONS = {"tensors/factory.py"}
 
 DISTRIBUTIONS = {"yaml": "pyyaml", "PIL": "pillow", "skimage": "scikit-image"}
 

@@ -23,6 +23,7 @@ from mapcc.resources import library_mapping
 from mapcc.syntax.load import Loader, parse_source
 from mapcc.tensors.keysets import open_keyset
 from mapcc.tensors.parts import part_of_set
+from mapcc.tensors.selection import Select
 from mapcc.tensors.spec import Manifest
 from mapcc.text import Source
 
@@ -185,14 +186,15 @@ def raise_if_any(found: Diagnostics) -> None:
         raise MappingError(without_fixes(found))
 
 
-def keys(source: KeySet, *, config: str | Path | None = None, select: str | None = None) -> Manifest:
+def keys(source: KeySet, *, config: str | Path | None = None, select: Select = None) -> Manifest:
     """The names, types and shapes of a checkpoint or model; only headers are read.
 
     Args:
         source: a ``.safetensors`` file, an archive of ``torch.save``, of TorchScript or of
             ``numpy.savez``, a directory, an ``index.json``, a keys file, or ``py:module:callable``.
         config: its ``config.json``, where it does not lie beside it.
-        select: of an archive of torch, the dictionary that is meant (``state_dict``, ``model.ema``).
+        select: of a checkpoint of torch, the dictionary that is meant (``state_dict``, ``model.ema``); of
+            others, how the names begin. Several: each keeps its path in front of its names.
     """
     return source if isinstance(source, Manifest) else open_keyset(source, config=config, select=select)
 
@@ -217,7 +219,7 @@ def check(
     settings: Mapping[str, Setting] | None = None,
     source_config: str | Path | None = None,
     target_config: str | Path | None = None,
-    select: str | None = None,
+    select: Select = None,
     under: str = "",
     statements: str = "",
 ) -> Checked:
@@ -257,7 +259,7 @@ def held(
     settings: Mapping[str, Setting] | None = None,
     source_config: str | Path | None = None,
     target_config: str | Path | None = None,
-    select: str | None = None,
+    select: Select = None,
     under: str = "",
 ) -> Checked:
     found = opened.found
@@ -320,7 +322,7 @@ def put_under(
 
 
 def key_set(
-    source: KeySet, config: str | Path | None, found: Diagnostics, select: str | None = None
+    source: KeySet, config: str | Path | None, found: Diagnostics, select: Select = None
 ) -> Manifest | None:
     try:
         return keys(source, config=config, select=select)

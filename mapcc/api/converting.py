@@ -21,6 +21,7 @@ from mapcc.api.checking import (
 from mapcc.diagnostics.model import Diagnostic, Diagnostics
 from mapcc.errors import MappingError
 from mapcc.passes.check import Setting
+from mapcc.tensors.selection import Select, as_written
 
 if TYPE_CHECKING:
     from mapcc.plan import Plan
@@ -41,7 +42,7 @@ def make_plan(
     settings: Mapping[str, Setting] | None = None,
     source_config: str | Path | None = None,
     target_config: str | Path | None = None,
-    select: str | None = None,
+    select: Select = None,
     under: str = "",
     statements: str = "",
 ) -> Plan:
@@ -64,7 +65,7 @@ def make_plan(
         opened = and_also(opened_mapping(mapping, Diagnostics()), statements)
         checked = held(opened, source, target, settings, source_config, target_config, select, under)
         bound = bound_mapping(checked)
-        asked = {"max_shard_size": max_shard_size, "prefix": prefix, "select": select}
+        asked = {"max_shard_size": max_shard_size, "prefix": prefix, "select": as_written(select)}
         asked |= {"under": under or None, "statements": statements or None}
         asked |= {"settings": dict(settings)} if settings else {}
         made = planned(bound, max_shard_size=max_shard_size, prefix=prefix)
@@ -159,7 +160,7 @@ def verify_output(
     samples: int = 64,
     seed: int = 0,
     source_config: str | Path | None = None,
-    select: str | None = None,
+    select: Select = None,
     progress: Progress | None = None,
 ) -> tuple[Diagnostic, ...]:
     """Whether an output of :func:`convert` is still what was written, and what its mapping says.

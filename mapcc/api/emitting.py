@@ -21,6 +21,7 @@ from mapcc.diagnostics.model import Diagnostic, Diagnostics
 from mapcc.errors import MappingError
 from mapcc.ir.bound import BoundMapping
 from mapcc.passes.check import Setting
+from mapcc.tensors.selection import Select
 
 if TYPE_CHECKING:
     from mapcc.emit.emitted import Emitted
@@ -65,7 +66,7 @@ def split_config(
     settings: Mapping[str, Setting] | None = None,
     source_config: str | Path | None = None,
     target_config: str | Path | None = None,
-    select: str | None = None,
+    select: Select = None,
     under: str = "",
 ) -> Residual:
     """A mapping in two: what the config cannot say as a conversion, and a config for the rest.
@@ -128,7 +129,7 @@ def invert(
     settings: Mapping[str, Setting] | None = None,
     source_config: str | Path | None = None,
     target_config: str | Path | None = None,
-    select: str | None = None,
+    select: Select = None,
     under: str = "",
 ) -> Inverted:
     """The mapping from target to source, as a mapping.

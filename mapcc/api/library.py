@@ -10,6 +10,7 @@ from mapcc.library.catalog import Entry, Pair, catalog, models_of
 from mapcc.library.identify import Match, known_models
 from mapcc.library.identify import identify as identified
 from mapcc.library.pages import pages
+from mapcc.tensors.selection import Select
 
 
 def library(*families: str) -> tuple[Entry, ...]:
@@ -21,7 +22,7 @@ def library(*families: str) -> tuple[Entry, ...]:
     return catalog(families=families)
 
 
-def identify(source: KeySet, *, select: str | None = None) -> tuple[Match, ...]:
+def identify(source: KeySet, *, select: Select = None) -> tuple[Match, ...]:
     """The published models that a checkpoint resembles, the likeliest first; only headers are read.
 
     Where ``matches[0].is_this`` is false, or there is none, the library does not have the model.

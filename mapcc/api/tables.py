@@ -10,6 +10,7 @@ from mapcc.api.checking import Checked, KeySet, keys
 from mapcc.diagnostics.model import Diagnostic, Diagnostics
 from mapcc.errors import MappingError
 from mapcc.passes.check import bind
+from mapcc.tensors.selection import Select
 from mapcc.tensors.spec import Manifest
 
 # The dialects are read when one is asked for: a check of a mapping has no use for them.
@@ -45,7 +46,7 @@ def import_table(
     name: str = "",
     source_config: str | Path | None = None,
     target_config: str | Path | None = None,
-    select: str | None = None,
+    select: Select = None,
 ) -> Imported:
     """A framework's table as a mapping.
 
@@ -83,7 +84,7 @@ def check_table(
     *,
     source_config: str | Path | None = None,
     target_config: str | Path | None = None,
-    select: str | None = None,
+    select: Select = None,
 ) -> Checked:
     """Hold a framework's table against key sets: its lint, and all that :func:`mapcc.check` finds.
 

@@ -191,13 +191,13 @@ def keys(
         write_file(out, text)
 
 
-def _sized(source: str, select: str | None) -> tuple[str, Manifest]:
+def _sized(source: str, select: list[str] | None) -> tuple[str, Manifest]:
     """``SIZE=SRC``, or a source alone: then its size is called by its file."""
     size, equals, path = source.partition("=")
     return (size, _opened(path, select)) if equals else (Path(source).stem, _opened(source, select))
 
 
-def _opened(source: str, select: str | None) -> Manifest:
+def _opened(source: str, select: list[str] | None) -> Manifest:
     from mapcc import api
     from mapcc.diagnostics.fold import fold
     from mapcc.tensors.parts import part_of_set

@@ -83,9 +83,12 @@ Memory = Annotated[
     str, typer.Option("--memory", metavar="SIZE", help="Of all buffers, whatever the tensors' sizes.")
 ]
 Select = Annotated[
-    Optional[str],  # noqa: UP045
+    Optional[list[str]],  # noqa: UP045
     typer.Option(
-        "--select", metavar="PATH", help="The dictionary of the source that is meant: state_dict, model.ema."
+        "--select",
+        metavar="PATH",
+        help="The dictionary of the source that is meant (state_dict, model.ema), or how its names begin. "
+        "Given again: these too, each under its own path.",
     ),
 ]
 
@@ -105,7 +108,7 @@ def key_options(
     settings: list[str] | None,
     source_config: Path | None,
     target_config: Path | None,
-    select: str | None = None,
+    select: list[str] | None = None,
     under: str = "",
 ) -> dict[str, object]:
     return {

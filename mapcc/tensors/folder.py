@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 from mapcc.diagnostics.fold import fold
 from mapcc.diagnostics.model import Diagnostic
 from mapcc.errors import MappingError
-from mapcc.tensors.index import INDEX, INDEXES, SUFFIX
 from mapcc.tensors.parts import complete_set, missing_shards, ranks_among, ranks_together
+from mapcc.tensors.variants import SUFFIX, Named, named
 from mapcc.tensors.weights import ARCHIVES
 
 # A trainer leaves optimizer.pt, scheduler.pt and training_args.bin beside the weights.
@@ -19,31 +20,60 @@ def folder_files(path: Path, entries: list[str]) -> list[str]:
     """The one index of a folder, or the names of its files of weights; safetensors go before archives.
 
     Several archives are taken together without an index only if their names say that they are all of a
-    set (``-00001-of-00002``): others may be of anything.
+    set (``-00001-of-00002``): others may be of anything. Files of several
+    precisions never are (:mod:`mapcc.tensors.variants`).
 
     Args:
         entries: the names in the folder ``path``.
 
     Raises:
-        MappingError: MC006 if there is nothing, or no telling which archive is meant; MC418 if there is a
-            part of a set, or there are several ranks.
+        MappingError: MC006 if there is nothing, or no telling which archive or precision is meant; MC418 if
+            there is a part of a set, or there are several ranks.
     """
-    for indexes, files in (
-        ([name for name in entries if name.endswith(INDEX)], [n for n in entries if n.endswith(SUFFIX)]),
-        ([name for name in entries if name.endswith(INDEXES)], []),
-    ):
-        if len(indexes) == 1:
+    found = {name: word for name in entries if (word := named(name)) is not None}
+    safe = {name: word for name, word in found.items() if word.suffix == SUFFIX}
+    for some in (safe, found):
+        indexes = [name for name, word in some.items() if word.is_index]
+        files = [name for name, word in some.items() if not word.is_index and some is safe]
+        if len(indexes) == 1 and not (found[indexes[0]].variant and _is_plain(files, found)):
             return indexes
+        if precisions := _precisions(indexes, found) or _precisions([*indexes, *files], found):
+            raise MappingError([_either(path, precisions)])
         if files:
             return files
     archives = [name for name in entries if name.endswith(ARCHIVES)]
     usual = [name for name in archives if name in _USUAL]
-    for found in (archives, usual):
-        if len(found) == 1:
-            return found
+    for one in (archives, usual):
+        if len(one) == 1:
+            return one
     if whole := complete_set(archives):
         return whole
     raise MappingError([_several(path, archives) if archives else _nothing(path, entries)])
+
+
+def _is_plain(files: list[str], found: dict[str, Named]) -> bool:
+    """Whether there is a whole model without a variant, beside the index of one."""
+    return any(not found[name].variant and found[name].base == name for name in files)
+
+
+def _precisions(names: list[str], found: dict[str, Named]) -> list[str]:
+    """The first file of each variant of one and the same model, the plain one first."""
+    first: dict[str, dict[str, str]] = {}
+    for name in names:
+        first.setdefault(found[name].base.replace(".index.json", ""), {}).setdefault(
+            found[name].variant, name
+        )
+    several = next((variants for variants in first.values() if len(variants) > 1), {})
+    return [several[variant] for variant in sorted(several)]
+
+
+def _either(path: Path, names: list[str]) -> Diagnostic:
+    return Diagnostic(
+        "MC006",
+        f"`{path}` holds the same weights {len(names)} times, in other precisions",
+        notes=(f"of each, the file to name: {', '.join(fold(names, 8))}",),
+        help=f"name the one that is meant: {shlex.quote(str(path / names[0]))}",
+    )
 
 
 def _several(path: Path, archives: list[str]) -> Diagnostic:

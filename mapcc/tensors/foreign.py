@@ -8,10 +8,11 @@ from pathlib import Path
 from mapcc.diagnostics.model import Diagnostic
 from mapcc.tensors.disk import read_at
 
+LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # the first pickle of torch before 1.6: a number
 SNIFFED = 264  # bytes from the start of a file: the mark of a tar archive ends at 262
 PICKLED = (".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle")
 
-_PICKLE = "a pickle without an archive around it, as old releases of torch wrote it"
+_PICKLE = "a pickle that torch did not write"
 _TAR = "a tar archive, as the first releases of torch wrote it"
 _MAGICS = (
     (b"PK\x03\x04", "a zip archive"),
@@ -30,6 +31,9 @@ _RESAVE = (
 _RESAVE_TAR = _RESAVE.replace("weights_only=True", "weights_only=False")
 
 
+_ELSEWHERE = "where its classes are, save its tensors by name: torch.save({name: tensor, ...}, 'weights.pt')"
+
+
 def foreign_kind(start: bytes) -> str | None:
     """What a file is that begins with these bytes; None if it may be one that mapcc reads.
 
@@ -40,7 +44,7 @@ def foreign_kind(start: bytes) -> str | None:
     """
     if start[257:262] == b"ustar":
         return _TAR
-    if start[8:9] == b"{":
+    if start[8:9] == b"{" or start.startswith(LEGACY):
         return None
     return next((kind for magic, kind in _MAGICS if start.startswith(magic)), None)
 
@@ -60,8 +64,7 @@ def foreign(path: Path, kind: str) -> Diagnostic:
         )
         help = resave(path, _RESAVE_TAR)
     elif kind == _PICKLE or kind.startswith("a pickle"):
-        notes = ("its tensors have no place of their own in the file from which they could be read",)
-        help = resave(path)
+        help = _ELSEWHERE
     else:
         help = "convert it to safetensors with its own tools"
     return Diagnostic("MC006", f"`{path}` is {kind}", notes=notes, help=help)

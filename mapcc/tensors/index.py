@@ -9,13 +9,13 @@ from mapcc.diagnostics.fold import fold
 from mapcc.diagnostics.model import Diagnostic
 from mapcc.errors import MappingError
 from mapcc.tensors.documents import Document
+from mapcc.tensors.selection import Select
 from mapcc.tensors.shards import Shards, leads_outside, read_shards
 from mapcc.tensors.spec import name_fault, name_faults
+from mapcc.tensors.variants import SUFFIX as SUFFIX
+from mapcc.tensors.variants import SUFFIXES
 
-SUFFIX = ".safetensors"
-SUFFIXES = (SUFFIX, ".bin", ".pt", ".pth", ".ckpt")
-INDEX = ".safetensors.index.json"
-INDEXES = (INDEX, *(f"{suffix}.index.json" for suffix in SUFFIXES[1:]))
+INDEX = f"{SUFFIX}.index.json"  # of those that are written
 WEIGHT_MAP = "weight_map"
 
 _AGAIN = (
@@ -42,7 +42,7 @@ def shard_fault(name: str) -> str | None:
 
 
 def open_index(
-    document: Document, anywhere: bool = False, select: str | None = None
+    document: Document, anywhere: bool = False, select: Select = None
 ) -> tuple[tuple[Path, ...], Shards]:
     """The shards that an index names, read, and compared with what it says of them.
 

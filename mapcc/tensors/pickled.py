@@ -1,53 +1,34 @@
-"""Archives of ``torch.save``: what is in them, read by torch's restricted unpickler.
+"""Checkpoints of ``torch.save``: what is in them, and where the bytes of their tensors lie.
 
-Only ``data.pkl`` is read. A storage becomes one without bytes, on the meta device, whose place
-in the file is known; so a tensor of it is a place, a shape and strides.
+Two layouts: an archive whose ``data.pkl`` says what there is, each storage a member of its own; and that
+of the releases before 1.6, four pickles one after the other with the storages behind them. Neither torch
+nor any other code is needed to read them, and none is run (``tensors/machine.py``).
 """
 
 from __future__ import annotations
 
-import io
-import pickletools
-import re
-import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from importlib import import_module
-from pathlib import Path
-from typing import Any
 
-from mapcc.diagnostics.model import Diagnostic
-from mapcc.errors import MappingError
+from mapcc.tensors.disk import read_at
 from mapcc.tensors.dtypes import parse_dtype
+from mapcc.tensors.machine import BUDGET, CutShort, Machine, MachineFault
+from mapcc.tensors.rebuild import made, storage_of, width_of
 from mapcc.tensors.spec import TensorSpec, name_fault, shape_fault
 from mapcc.tensors.strided import placed, reach
+from mapcc.tensors.values import Recorded, Storage
 from mapcc.tensors.zips import Member, read_member
 
 MAX_PICKLE = 100_000_000  # bytes: as much as a header of safetensors
-MIN_TORCH = (2, 10)
-_SHOWN = 8
+_SHARE = 32  # a file of very many bytes may have very many tensors: one byte of memory for so many of it
+_WINDOW = 1 << 20
 
-# Torch's own list is longer. Not here: what makes tensors that are no block of bytes
-# (sparse, quantized, nested, of subclasses), and what allocates as much as a pickle asks for.
-ALLOWED = re.compile(
-    r"collections\.OrderedDict|torch\.(Size|Tensor|device|\w+Storage)|torch\.storage\.\w+Storage"
-    r"|torch\._utils\._rebuild_(tensor|tensor_v2|tensor_v3|parameter|parameter_with_state)"
-    r"|torch\._tensor\._rebuild_from_type_v2|torch\.nn\.parameter\.Parameter"
-    r"|torch\.(bool|(b|q|qu)?u?int\d+|b?float\d+\w*|complex\d+|bits\w+)"
-    r"|_codecs\.encode|builtins\.(set|complex)"
-)
-_KINDS = (
-    ("torch._utils._rebuild_sparse", "a sparse tensor"),
-    ("torch._utils._rebuild_qtensor", "a quantized tensor"),
-    ("torch._utils._rebuild_nested", "a nested tensor"),
-    ("torch._utils._rebuild_meta", "a tensor without bytes (of the meta device)"),
-    ("torch._utils._rebuild_wrapper", "a tensor of a subclass"),
-)
-_ELSEWHERE = "where its classes are, save its tensors alone: torch.save({name: tensor, ...}, 'weights.pt')"
+_MAGIC = 0x1950A86A20F9469CFC6C
+_PROTOCOL = 1001
 
 
 class PickleFault(Exception):
-    """What is wrong with an archive, and whether it is malformed or of a kind that is not read."""
+    """What is wrong with a checkpoint, and whether it is malformed or of a kind that is not read."""
 
     def __init__(self, rule: str, code: str = "MC002", name: str | None = None, help: str = "") -> None:
         super().__init__(rule)
@@ -57,21 +38,24 @@ class PickleFault(Exception):
         self.help = help
 
 
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """Where a storage lies in the file."""
+
+    begin: int
+    size: int
+
+
 @dataclass(slots=True)
 class Archive:
-    """An archive that is open: ``root`` is the folder that all its members are in.
-
-    Attributes:
-        storages: where the storages lie that were asked for, by their address in torch, with
-            the object, because an address is one's own only as long as one lives.
-    """
+    """An archive that is open: ``root`` is the folder that all its members are in."""
 
     fd: int
     members: dict[str, Member]
     root: str
     file: int | None
-    storages: dict[int, tuple[Member, Any]] = field(default_factory=dict)
-    keys: dict[str, Any] = field(default_factory=dict)
+    size: int = 0
+    extents: dict[str, Extent] = field(default_factory=dict)
 
     def read(self, name: str, limit: int = MAX_PICKLE) -> bytes | None:
         """A member's bytes; None if there is none. ``ZipFault`` if it has more than ``limit``."""
@@ -79,143 +63,143 @@ class Archive:
         return None if member is None else read_member(self.fd, member, limit)
 
 
-def unpickle(archive: Archive, classes: Mapping[str, object], path: Path) -> object:
-    """What ``data.pkl`` holds, with tensors on the meta device. No code of the archive is run.
-
-    Args:
-        classes: what more than tensors and containers it may name, and what stands for it.
+def unpickle(archive: Archive) -> object:
+    """What ``data.pkl`` holds, with tensors as records. No code of the archive is run.
 
     Raises:
-        PickleFault, ZipFault: it is malformed, or names anything else.
-        MappingError: MC001 if torch is absent or too old.
+        PickleFault, ZipFault: it is malformed, or takes more memory than a checkpoint does.
     """
-    torch = _torch(path)
     raw = archive.read("data.pkl") or b""
-    order = archive.read("byteorder")
+    order = archive.read("byteorder", 1 << 10)
     if order not in (None, b"little"):
         raise PickleFault(f"its numbers are in the byte order {order!r}; only little is read", "MC006")
-    _check_globals(raw, classes)
-    unpickler = torch._weights_only_unpickler.Unpickler(io.BytesIO(raw), encoding="utf-8")
-    unpickler.persistent_load = lambda pid: _storage(archive, pid, torch)
-    known = [(stand_in, name) for name, stand_in in classes.items()]
+    machine = Machine(raw, made, lambda pid: _member(archive, storage_of(pid)), room=_room(archive.size))
     try:
-        with warnings.catch_warnings(), torch.serialization.safe_globals(known):
-            warnings.simplefilter("ignore")
-            return unpickler.load()
-    except PickleFault:
-        raise
-    # Of a pickle that is damaged, torch's machine raises anything: IndexError, struct.error, RuntimeError.
-    except Exception as error:
-        why = str(error).strip().split("\n")[0] or type(error).__name__
-        raise PickleFault(f"data.pkl cannot be read: {why[:200]}") from None
+        return machine.run()
+    except MachineFault as fault:
+        raise PickleFault(f"data.pkl cannot be read: {fault}") from None
 
 
-def tensor_spec(archive: Archive, name: str, tensor: Any) -> TensorSpec:
-    """Where a tensor of :func:`unpickle` lies. ``PickleFault`` if it is no plain block of numbers."""
-    kind = _unplain(tensor)
-    if kind:
-        raise PickleFault(f"it is {kind}: safetensors has plain tensors only", "MC006", name)
-    dtype = parse_dtype(str(tensor.dtype))
-    shape, strides = tuple(map(int, tensor.shape)), tuple(map(int, tensor.stride()))
+def _room(file_size: int) -> int:
+    return max(BUDGET, file_size // _SHARE)
+
+
+def _member(archive: Archive, storage: object) -> object:
+    if isinstance(storage, Storage) and storage.key not in archive.extents:
+        member = archive.members.get(f"{archive.root}/data/{storage.key}")
+        if member is None:
+            raise PickleFault(f"the storage `{storage.key}` is not there")
+        if not member.stored:
+            raise PickleFault(
+                f"the storage `{storage.key}` is compressed: torch.save does not do that", "MC006"
+            )
+        archive.extents[storage.key] = Extent(member.begin, member.size)
+    if isinstance(storage, Storage):
+        size = archive.extents[storage.key].size
+        if size // width_of(storage.dtype) != storage.count:
+            wanted = f"{storage.count:,} elements of torch.{storage.dtype}"
+            raise PickleFault(f"the storage `{storage.key}` has {size:,} bytes, not {wanted}")
+    return storage
+
+
+@dataclass(frozen=True, slots=True)
+class Pickles:
+    """A checkpoint of an old release, read: what it holds, and where its storages lie."""
+
+    top: object
+    extents: dict[str, Extent]
+
+
+def read_legacy(fd: int, file_size: int) -> Pickles:
+    """What a file of a release before 1.6 holds: its pickles stand first, so little of it is read.
+
+    Raises:
+        PickleFault: it is malformed, or takes more memory than a checkpoint does.
+    """
+    window = _WINDOW
+    while True:
+        raw = read_at(fd, min(window, file_size), 0)
+        try:
+            return _legacy(fd, raw, file_size)
+        except CutShort as fault:
+            if window >= file_size:
+                raise PickleFault(f"its pickle cannot be read: {fault}") from None
+            if window >= MAX_PICKLE:
+                raise PickleFault(f"its pickle has more than {MAX_PICKLE:,} bytes") from None
+        except MachineFault as fault:
+            raise PickleFault(f"its pickle cannot be read: {fault}") from None
+        window = min(window * 8, MAX_PICKLE)
+
+
+def _legacy(fd: int, raw: bytes, file_size: int) -> Pickles:
+    storages: dict[str, Storage] = {}
+
+    def named(pid: object) -> object:
+        storage = storage_of(pid)
+        if isinstance(storage, Storage):
+            known = storages.setdefault(storage.key, storage)
+            if (known.dtype, known.count) != (storage.dtype, storage.count):
+                raise MachineFault(f"the storage `{storage.key}` is told of in two ways")
+        return storage
+
+    at, room, found = 0, _room(file_size), list[object]()
+    for _ in range(5):
+        machine = Machine(raw, made, named, at, room)
+        found.append(machine.run())
+        at, room = machine.at, machine.room
+        if found[0] != _MAGIC or found[1:2] not in ([], [_PROTOCOL]):
+            raise MachineFault("it does not begin as one of torch does")
+    _, _, system, top, keys = found
+    if isinstance(system, dict) and system.get("little_endian", True) is not True:
+        raise PickleFault("its numbers are big-endian; only little-endian ones are read", "MC006")
+    if not isinstance(keys, list) or not all(isinstance(key, (str, bytes)) for key in keys):
+        raise MachineFault("its last pickle lists the storages")
+    named_keys = [key.decode("latin-1") if isinstance(key, bytes) else key for key in keys]
+    return Pickles(top, dict(_extents(fd, at, file_size, named_keys, storages)))
+
+
+def _extents(
+    fd: int, at: int, file_size: int, keys: list[str], storages: dict[str, Storage]
+) -> Iterator[tuple[str, Extent]]:
+    """Storages one after the other, each behind its number of elements."""
+    for key in keys:
+        storage = storages.get(key)
+        if storage is None:
+            raise MachineFault(f"the storage `{key}` is listed, and of no tensor")
+        count = int.from_bytes(read_at(fd, 8, at), "little")
+        size = count * width_of(storage.dtype)
+        if count != storage.count or at + 8 + size > file_size:
+            what = (
+                "ends behind the file" if count == storage.count else "has another size than its tensors say"
+            )
+            raise PickleFault(f"the storage `{key}` {what}")
+        yield key, Extent(at + 8, size)
+        at += 8 + size
+
+
+def tensor_spec(extents: dict[str, Extent], file: int | None, name: str, tensor: Recorded) -> TensorSpec:
+    """Where a tensor lies. ``PickleFault`` if it is no plain block of numbers."""
+    if tensor.kind:
+        rule = f"it is {tensor.kind}; safetensors has plain tensors only"
+        raise PickleFault(rule, "MC006", name, tensor.advice)
+    dtype = parse_dtype(tensor.dtype)
     if dtype is None:
-        raise PickleFault(f"it is of type {tensor.dtype}, which safetensors does not have", "MC006", name)
-    fault = name_fault(name) or shape_fault(shape)
-    member = archive.storages.get(tensor.untyped_storage()._cdata, (None,))[0]
-    if fault or member is None:
-        raise PickleFault(fault or "it has no bytes in the archive", name=name)
-    width = int(tensor.element_size())
-    begin = int(tensor.storage_offset()) * width
-    size = reach(shape, strides) * width
-    if size and begin + size > member.size:
         raise PickleFault(
-            f"it ends at byte {begin + size:,} of its storage, which has {member.size:,}", name=name
+            f"it is of type torch.{tensor.dtype}, which safetensors does not have", "MC006", name
+        )
+    shape, strides = tensor.shape, tensor.strides
+    extent = None if tensor.storage is None else extents.get(tensor.storage.key)
+    if (fault := name_fault(name) or shape_fault(shape)) is not None or extent is None:
+        raise PickleFault(fault or "it has no bytes in the file", name=name)
+    width = width_of(tensor.dtype)
+    begin, size = tensor.offset * width, reach(shape, strides) * width
+    if size and begin + size > extent.size:
+        raise PickleFault(
+            f"it ends at byte {begin + size:,} of its storage, which has {extent.size:,}", name=name
         )
     if width * 8 != dtype.bits:  # torch counts pairs of 4 bits as one element
         if not shape or placed(name, dtype, shape, strides, None, 0).strides:
             raise PickleFault("its pairs of 4 bits are not contiguous", "MC006", name)
-        at = member.begin + begin
-        return TensorSpec(name, dtype, (*shape[:-1], 2 * shape[-1]), archive.file, at, at + size)
-    return placed(name, dtype, shape, strides, archive.file, member.begin + (begin if size else 0))
-
-
-def _unplain(tensor: Any) -> str:
-    if type(tensor).__name__ not in ("Tensor", "Parameter"):
-        return f"of the subclass {type(tensor).__name__}"
-    if str(tensor.layout) != "torch.strided":
-        return f"sparse ({tensor.layout})"
-    if tensor.is_quantized:
-        return "quantized"
-    if tensor.is_conj() or tensor.is_neg():
-        return "a view that conjugates or negates when it is read (save x.resolve_conj().resolve_neg())"
-    return ""
-
-
-def _storage(archive: Archive, pid: Any, torch: Any) -> Any:
-    """What torch asks for by ``("storage", type, key, location, number of elements)``."""
-    if type(pid) is not tuple or len(pid) != 5:
-        raise PickleFault("a storage is named by five things")
-    _, kind, key, _, count = pid
-    key = key.decode("latin-1") if isinstance(key, bytes) else key
-    if not isinstance(key, str) or type(count) is not int or count < 0:
-        raise PickleFault("a storage is named by five things")
-    if key not in archive.keys:
-        dtype = torch.uint8 if kind is torch.UntypedStorage else kind.dtype
-        archive.keys[key] = _new_storage(archive, key, count, dtype, torch)
-    return archive.keys[key]
-
-
-def _new_storage(archive: Archive, key: str, count: int, dtype: Any, torch: Any) -> Any:
-    member = archive.members.get(f"{archive.root}/data/{key}")
-    if member is None:
-        raise PickleFault(f"the storage `{key}` is not there")
-    if not member.stored:
-        raise PickleFault(f"the storage `{key}` is compressed: torch.save does not do that", "MC006")
-    width = torch._utils._element_size(dtype)
-    if member.size // width != count:
-        raise PickleFault(f"the storage `{key}` has {member.size:,} bytes, not {count:,} elements of {dtype}")
-    untyped = torch.UntypedStorage(count * width, device="meta")
-    archive.storages[untyped._cdata] = (member, untyped)
-    return torch.storage.TypedStorage(wrap_storage=untyped, dtype=dtype, _internal=True)
-
-
-def _check_globals(raw: bytes, classes: Mapping[str, object]) -> None:
-    """Torch checks it as well, while it reads; this says all of them, before anything is made."""
-    last = ""
-    wrong: dict[str, str] = {}
-    try:
-        for code, value, _ in pickletools.genops(raw):
-            if code.name == "BINUNICODE":
-                last = str(value)
-            elif code.name == "GLOBAL":
-                name = str(value).replace(" ", ".")
-                if name not in classes and not ALLOWED.fullmatch(name):
-                    wrong.setdefault(name, last)
-    except ValueError as error:
-        raise PickleFault(f"data.pkl is no pickle: {error}") from None
-    if wrong:
-        name, near = next(iter(wrong.items()))
-        kind = next((kind for start, kind in _KINDS if name.startswith(start)), None)
-        what = f"it is {kind}"
-        if kind is None:
-            what = f"it needs {', '.join(f'`{name}`' for name in list(wrong)[:_SHOWN])}"
-            what += f" (first after `{near}`)" if near else ""
-        rule = f"{what}; mapcc reads plain tensors and containers only"
-        raise PickleFault(rule, "MC006", near if kind else None, _ELSEWHERE)
-
-
-def _torch(path: Path) -> Any:  # a module without types here, since torch may be absent
-    try:
-        torch = import_module("torch")
-    except ModuleNotFoundError as error:
-        if error.name != "torch":
-            raise
-        raise MappingError([_unavailable(path, "torch is not installed")]) from None
-    version = tuple(int(part) for part in torch.__version__.split(".")[:2])
-    if version < MIN_TORCH:  # before that, the restricted unpickler could be made to run code
-        raise MappingError([_unavailable(path, f"torch {torch.__version__} is too old for it")])
-    import_module("torch._weights_only_unpickler")
-    return torch
-
-
-def _unavailable(path: Path, why: str) -> Diagnostic:
-    return Diagnostic("MC001", f"cannot read `{path}`: {why}", help="pip install 'mapcc[torch]'")
+        at = extent.begin + begin
+        return TensorSpec(name, dtype, (*shape[:-1], 2 * shape[-1]), file, at, at + size)
+    return placed(name, dtype, shape, strides, file, extent.begin + (begin if size else 0))

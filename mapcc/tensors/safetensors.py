@@ -36,12 +36,17 @@ _Layouts = dict[object, tuple[Dtype, tuple[int, ...], int]]
 
 
 class Header(NamedTuple):
-    """The tensors of one file in its order, its ``__metadata__``, what the file was, and what else it has."""
+    """The tensors of one file in its order, its ``__metadata__``, what the file was, and what else it has.
+
+    Attributes:
+        is_chosen: whether what was to be selected was: not by a reader of files without dictionaries.
+    """
 
     tensors: list[TensorSpec]
     metadata: dict[str, str]
     stamp: Stamp
     skipped: tuple[str, ...] = ()
+    is_chosen: bool = False
 
 
 class HeaderFault(Exception):

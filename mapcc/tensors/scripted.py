@@ -1,55 +1,30 @@
 """TorchScript archives: the parameters and buffers of a module, without its code being run or compiled.
 
-An object of the module becomes a bag of its attributes. Which of them are parameters and
+An object of the module is a stand-in with its attributes. Which of them are parameters and
 buffers stands in two lines of each class's source, which are read as text.
 """
 
 from __future__ import annotations
 
-import ast
 import re
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any, NamedTuple
+from collections.abc import Iterable
+from typing import NamedTuple
 
 from mapcc.tensors.pickled import Archive, PickleFault, unpickle
-from mapcc.tensors.selection import is_tensor
+from mapcc.tensors.values import Recorded, StandIn
+from mapcc.tensors.walk import WalkFault, flattened
 
-MAX_CODE = 1 << 26  # bytes of one source
-MAX_MODULES = 100_000
+MAX_CODE = 1 << 26  # bytes of all sources
+MAX_FIELDS = 1 << 20  # bytes of one list of names
 
-_CLASS = re.compile(r"^class (\w+)(\(Module\))?[(:]|^\S", re.MULTILINE)
-_FIELDS = re.compile(r"^  __(parameters|buffers)__ = (\[.*\])$", re.MULTILINE)
-_NAME = re.compile(rb"c(__torch__[\w.]*|torch\.jit\._pickle)\n(\w+)\n")
-_HELPERS = (
-    "build_intlist",
-    "build_doublelist",
-    "build_boollist",
-    "build_tensorlist",
-    "build_tensor_from_id",
-    "restore_type_tag",
-)
+_LINE = re.compile(rb"^(?:class (\w+)\(Module\):|  __(parameters|buffers)__ = (\[.*\])$)", re.MULTILINE)
+_LIST = re.compile(rb'\[\s*(?:"[^"\\]*"\s*,?\s*)*\]')
+_FIELD = re.compile(rb'"([^"\\]*)"')
 
 
 class _Class(NamedTuple):
-    parameters: frozenset[str]
-    buffers: frozenset[str]
-
-
-class _Bag:
-    """What stands for an object of a class of the archive."""
-
-    name = ""
-    state: object = None
-
-    def __new__(cls, *_: object) -> _Bag:
-        return object.__new__(cls)
-
-    def __init__(self, *_: object) -> None:
-        pass
-
-    def __setstate__(self, state: object) -> None:
-        self.state = state
+    parameters: set[str]
+    buffers: set[str]
 
 
 def is_scripted(archive: Archive) -> bool:
@@ -57,81 +32,64 @@ def is_scripted(archive: Archive) -> bool:
     return f"{archive.root}/constants.pkl" in archive.members
 
 
-def scripted_state(archive: Archive, path: Path) -> dict[str, Any]:
+def scripted_state(archive: Archive) -> dict[str, Recorded]:
     """The tensors of the module, under the names and in the order of its ``state_dict()``.
 
     Raises:
         PickleFault, ZipFault: it is malformed, or it holds what only its own code could read.
-        MappingError: MC001 if torch is absent or too old.
     """
-    module = unpickle(archive, _stand_ins(archive.read("data.pkl") or b""), path)
-    if not isinstance(module, _Bag):
-        raise PickleFault(f"it holds {type(module).__name__}, not a module", "MC006")
-    classes = dict(_classes(archive))
-    state: dict[str, Any] = {}
-    waiting = [("", module)]
-    for _ in range(MAX_MODULES):
-        if not waiting:
-            return state
-        prefix, one = waiting.pop()
-        known = classes.get(one.name)
-        if known is None or not isinstance(one.state, dict):
-            raise PickleFault(f"`{one.name}` has a state that only its own code can read", "MC006")
-        own = _tensors(one.state, known)
-        state |= {f"{prefix}{name}": tensor for name, tensor in own}
-        inside = [(name, value) for name, value in one.state.items() if isinstance(value, _Bag)]
-        waiting += [(f"{prefix}{name}.", value) for name, value in reversed(inside) if value.name in classes]
-    raise PickleFault(f"it has more than {MAX_MODULES:,} modules, or one that is inside of itself")
+    module = unpickle(archive)
+    if not isinstance(module, StandIn) or not module.name.startswith("__torch__"):
+        what = module.name if isinstance(module, StandIn) else type(module).__name__
+        raise PickleFault(f"it holds {what}, not a module", "MC006")
+    classes = _classes(archive)
+
+    def inside(value: object) -> Iterable[tuple[str, object]] | None:
+        if not isinstance(value, StandIn) or (value is not module and value.name not in classes):
+            return None
+        known = classes.get(value.name)
+        if known is None or not isinstance(value.state, dict):
+            raise PickleFault(f"`{value.name}` has a state that only its own code can read", "MC006")
+        return _fields(value.state, known)
+
+    try:
+        return flattened(module, inside)
+    except WalkFault as fault:
+        raise PickleFault(str(fault)) from None
 
 
-def _tensors(state: dict[Any, Any], known: _Class) -> list[tuple[str, Any]]:
-    """Parameters, then buffers: the order of ``state_dict``. None is an absent bias."""
-    fields = (known.parameters, known.buffers)
-    return [
+def _fields(state: dict[object, object], known: _Class) -> list[tuple[str, object]]:
+    """Parameters, then buffers, then modules: the order of ``state_dict``. None is an absent bias."""
+    items = [(name, value) for name, value in state.items() if isinstance(name, str)]
+    tensors = [
         (name, value)
-        for names in fields
-        for name, value in state.items()
-        if name in names and is_tensor(value)
+        for names in (known.parameters, known.buffers)
+        for name, value in items
+        if name in names and isinstance(value, Recorded)
     ]
+    return tensors + [(name, value) for name, value in items if isinstance(value, StandIn)]
 
 
-def _stand_ins(raw: bytes) -> dict[str, object]:
-    """What stands for each class of the archive that its pickle names."""
-    found = {(place.decode(), name.decode()) for place, name in _NAME.findall(raw)}
-    return {
-        f"{place}.{name}": type("Bag", (_Bag,), {"name": f"{place}.{name}"})
-        if place.startswith("__torch__")
-        else _same
-        for place, name in found
-        if place.startswith("__torch__") or name in _HELPERS
-    }
-
-
-def _same(value: object, *_: object) -> object:
-    return value
-
-
-def _classes(archive: Archive) -> Iterator[tuple[str, _Class]]:
+def _classes(archive: Archive) -> dict[str, _Class]:
     """The modules among the classes of the sources: ``code/__torch__/a.py`` has those of ``__torch__.a``."""
     start = f"{archive.root}/code/"
-    for name in archive.members:
-        if name.startswith(start) and name.endswith(".py"):
-            place = name.removeprefix(start).removesuffix(".py").replace("/", ".")
-            text = (archive.read(name.removeprefix(f"{archive.root}/"), MAX_CODE) or b"").decode(
-                errors="replace"
-            )
-            heads = list(_CLASS.finditer(text))
-            ends = [*(head.start() for head in heads[1:]), len(text)]
-            for head, end in zip(heads, ends, strict=True):
-                if head[2]:
-                    yield f"{place}.{head[1]}", _class(text[head.end() : end])
+    sources = [name for name in archive.members if name.startswith(start) and name.endswith(".py")]
+    if sum(archive.members[name].size for name in sources) > MAX_CODE:
+        raise PickleFault(f"its sources have more than {MAX_CODE:,} bytes")
+    classes: dict[str, _Class] = {}
+    for name in sources:
+        place = name.removeprefix(start).removesuffix(".py").replace("/", ".")
+        current: _Class | None = None
+        for line in _LINE.finditer(archive.read(name.removeprefix(f"{archive.root}/"), MAX_CODE) or b""):
+            if line[1]:
+                current = classes[f"{place}.{line[1].decode(errors='replace')}"] = _Class(set(), set())
+            elif current is not None:
+                fields = current.parameters if line[2] == b"parameters" else current.buffers
+                fields |= _listed(line[3])
+    return classes
 
 
-def _class(body: str) -> _Class:
-    fields = {"parameters": frozenset[str](), "buffers": frozenset[str]()}
-    for kind, listed in _FIELDS.findall(body):
-        try:
-            fields[kind] = frozenset(ast.literal_eval(listed))
-        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-            raise PickleFault("its sources are malformed") from None
-    return _Class(fields["parameters"], fields["buffers"])
+def _listed(text: bytes) -> set[str]:
+    if len(text) > MAX_FIELDS or not _LIST.fullmatch(text):
+        raise PickleFault("its sources are malformed")
+    return {name.decode(errors="replace") for name in _FIELD.findall(text)}

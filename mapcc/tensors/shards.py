@@ -9,6 +9,7 @@ from pathlib import Path
 from mapcc.diagnostics.model import Diagnostic
 from mapcc.errors import MappingError
 from mapcc.tensors.disk import Stamp
+from mapcc.tensors.selection import Select
 from mapcc.tensors.spec import TensorSpec
 from mapcc.tensors.weights import read_weights
 
@@ -23,6 +24,7 @@ class Shards:
         tensors: by name; one that two files hold is here as in the first of them.
         twice: the names that two files hold, with the second file's index.
         skipped: entries of the files that are no tensors.
+        is_chosen: whether these are the tensors that were selected, or all of them.
     """
 
     tensors: dict[str, TensorSpec]
@@ -30,14 +32,16 @@ class Shards:
     stamps: tuple[Stamp, ...]
     twice: dict[str, int]
     skipped: tuple[str, ...] = ()
+    is_chosen: bool = False
 
 
-def read_shards(paths: Sequence[Path], select: str | None = None) -> Shards:
+def read_shards(paths: Sequence[Path], select: Select = None) -> Shards:
     """Reads the headers of ``paths``. ``MappingError`` with the faults of all of them at once."""
     shards = Shards({}, {}, (), {})
     skipped: dict[str, None] = {}
     stamps: list[Stamp] = []
     faults: list[Diagnostic] = []
+    chosen = 0
     for file, path in enumerate(paths):
         try:
             header = read_weights(path, file, select)
@@ -51,9 +55,10 @@ def read_shards(paths: Sequence[Path], select: str | None = None) -> Shards:
             shards.metadata.setdefault(key, text)
         stamps.append(header.stamp)
         skipped |= dict.fromkeys(header.skipped)
+        chosen += header.is_chosen
     if faults:
         raise MappingError(faults)
-    return Shards(shards.tensors, shards.metadata, tuple(stamps), shards.twice, tuple(skipped))
+    return Shards(shards.tensors, shards.metadata, tuple(stamps), shards.twice, tuple(skipped), chosen > 0)
 
 
 def leads_outside(path: Path, root: Path) -> Diagnostic | None:

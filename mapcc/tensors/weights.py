@@ -4,17 +4,26 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from mapcc.diagnostics.fold import fold
 from mapcc.diagnostics.model import Diagnostic
 from mapcc.errors import MappingError
 from mapcc.tensors.disk import Stamp, reading
-from mapcc.tensors.foreign import PICKLED, foreign, foreign_kind, sniff
+from mapcc.tensors.foreign import LEGACY, PICKLED, foreign, foreign_kind, sniff
 from mapcc.tensors.npz import SUFFIX as ARRAY
 from mapcc.tensors.npz import read_arrays
-from mapcc.tensors.pickled import Archive, PickleFault, tensor_spec, unpickle
+from mapcc.tensors.pickled import (
+    Archive,
+    Extent,
+    PickleFault,
+    read_legacy,
+    tensor_spec,
+    unpickle,
+)
 from mapcc.tensors.safetensors import Header, read_header
 from mapcc.tensors.scripted import is_scripted, scripted_state
-from mapcc.tensors.selection import TOP, Chosen, choose
+from mapcc.tensors.selection import TOP, Chosen, Select, choose, selects
 from mapcc.tensors.spec import TensorSpec
+from mapcc.tensors.walk import WalkFault
 from mapcc.tensors.zips import MAGIC, Member, ZipFault, read_members
 
 NPZ = ".npz"
@@ -24,12 +33,13 @@ _EMPTY = b"PK\x05\x06"  # an archive without members begins with its end
 _AGAIN = "get the file again; if it is as its author made it, save it again with torch.save"
 
 
-def read_weights(path: Path, file: int | None = None, select: str | None = None) -> Header:
+def read_weights(path: Path, file: int | None = None, select: Select = None) -> Header:
     """The tensors of a file: of safetensors, of ``torch.save``, of TorchScript or of ``numpy.savez``.
 
     Args:
         file: goes into each tensor.
-        select: which dictionary of an archive of torch holds the tensors, as a dotted path.
+        select: which dictionaries of a checkpoint of torch hold the tensors, as dotted paths. A file that has
+            no dictionaries is read whole.
 
     Raises:
         MappingError: MC001 if the file cannot be read, MC006 if it is of another kind or
@@ -39,13 +49,13 @@ def read_weights(path: Path, file: int | None = None, select: str | None = None)
         start = sniff(fd)
         if is_archive(start):
             return _read_archive(path, fd, stamp, file, select)
-    kind = foreign_kind(start)
-    if kind is None and path.suffix in PICKLED and start[8:9] != b"{":
-        kind = "of no kind that torch writes now"
-    if kind is not None:
-        raise MappingError([foreign(path, kind)])
-    if select is not None:
-        raise MappingError([not_selectable(path, select)])
+        if is_legacy(start):
+            return _read_legacy(path, fd, stamp, file, select)
+        kind = foreign_kind(start)
+        if kind is None and path.suffix in PICKLED and start[8:9] != b"{":
+            kind = "of no kind that torch writes"
+        if kind is not None:
+            raise MappingError([foreign(path, kind)])
     return read_header(path, file)
 
 
@@ -58,22 +68,38 @@ def is_archive(start: bytes) -> bool:
     return start[:4] in (MAGIC, _EMPTY) and start[8:9] != b"{"
 
 
-def not_selectable(where: object, select: str) -> Diagnostic:
+def is_legacy(start: bytes) -> bool:
+    """Whether a file that begins so was written by ``torch.save`` before release 1.6."""
+    return start.startswith(LEGACY)
+
+
+def not_selectable(where: object, select: Select) -> Diagnostic:
     """MC007 for a source that has nothing to select from."""
-    message = f"`{where}` has no dictionaries of which {select!r} could be one"
-    return Diagnostic("MC007", message, help="leave --select out: it is for archives of torch.save")
+    message = f"`{where}` has no dictionaries of which {', '.join(map(repr, selects(select)))} could be one"
+    return Diagnostic(
+        "MC007", message, help="leave --select out: it is for dictionaries and prefixes of names"
+    )
 
 
-def _read_archive(path: Path, fd: int, stamp: Stamp, file: int | None, select: str | None) -> Header:
+def _read_archive(path: Path, fd: int, stamp: Stamp, file: int | None, select: Select) -> Header:
     try:
         members = read_members(fd, stamp.size)
         if members and all(name.endswith(ARRAY) for name in members):
-            if select is not None:
-                raise MappingError([not_selectable(path, select)])
             return Header(read_arrays(path, fd, members, file), {}, stamp)
-        tensors, skipped = _read_torch(path, Archive(fd, members, _root(path, members), file), select)
-        return Header(tensors, {}, stamp, skipped)
-    except ZipFault as fault:
+        archive = Archive(fd, members, _root(path, members), file, stamp.size)
+        chosen = _chosen(path, archive, select)
+        return _header(path, chosen, archive.extents, stamp, file)
+    except (ZipFault, WalkFault) as fault:
+        raise MappingError([_malformed(path, PickleFault(str(fault)))]) from None
+    except PickleFault as fault:
+        raise MappingError([_malformed(path, fault)]) from None
+
+
+def _read_legacy(path: Path, fd: int, stamp: Stamp, file: int | None, select: Select) -> Header:
+    try:
+        found = read_legacy(fd, stamp.size)
+        return _header(path, choose(str(path), found.top, select), found.extents, stamp, file)
+    except WalkFault as fault:
         raise MappingError([_malformed(path, PickleFault(str(fault)))]) from None
     except PickleFault as fault:
         raise MappingError([_malformed(path, fault)]) from None
@@ -93,30 +119,35 @@ def _root(path: Path, members: dict[str, Member]) -> str:
     )
 
 
-def _read_torch(path: Path, archive: Archive, select: str | None) -> tuple[list[TensorSpec], tuple[str, ...]]:
-    if is_scripted(archive):
-        if select not in (None, TOP):
-            raise MappingError([not_selectable(path, select)])
-        chosen = Chosen(scripted_state(archive, path), ())
-    else:
-        chosen = choose(str(path), unpickle(archive, {}, path), select)
+def _chosen(path: Path, archive: Archive, select: Select) -> Chosen:
+    if not is_scripted(archive):
+        return choose(str(path), unpickle(archive), select)
+    if select not in (None, TOP):
+        raise MappingError([not_selectable(path, select)])
+    return Chosen(scripted_state(archive), ())
+
+
+def _header(path: Path, chosen: Chosen, extents: dict[str, Extent], stamp: Stamp, file: int | None) -> Header:
     tensors: list[TensorSpec] = []
-    faults: list[Diagnostic] = []
+    faults: dict[str, list[PickleFault]] = {}
     for name, tensor in chosen.tensors.items():
         try:
-            tensors.append(tensor_spec(archive, name, tensor))
+            tensors.append(tensor_spec(extents, file, name, tensor))
         except PickleFault as fault:
-            faults.append(_malformed(path, fault))
+            faults.setdefault(fault.rule, []).append(fault)
     if faults:
-        raise MappingError(faults)
-    return tensors, chosen.skipped
+        raise MappingError([_malformed(path, *alike) for alike in faults.values()])
+    return Header(tensors, {}, stamp, chosen.skipped, is_chosen=True)
 
 
-def _malformed(path: Path, fault: PickleFault) -> Diagnostic:
-    whose = "" if fault.name is None else f", tensor `{fault.name}`"
-    names = () if fault.name is None else (fault.name,)
+def _malformed(path: Path, fault: PickleFault, *others: PickleFault) -> Diagnostic:
+    """Of several faults that differ in nothing but the tensor, one diagnostic."""
+    names = tuple(one.name for one in (fault, *others) if one.name is not None)
+    whose = f", tensor `{fault.name}`" if names else ""
+    if others:
+        whose += f" and {len(others):,} more"
+    where, help = f"`{path}`", fault.help
     if fault.code == "MC002":
-        return Diagnostic(
-            "MC002", f"malformed archive `{path}`{whose}: {fault.rule}", help=_AGAIN, names=names
-        )
-    return Diagnostic(fault.code, f"`{path}`{whose}: {fault.rule}", help=fault.help, names=names)
+        where, help = f"malformed archive `{path}`", _AGAIN
+    message = f"{where}{whose}: {fault.rule}"
+    return Diagnostic(fault.code, message, help=help, names=tuple(fold(names, 8)) if others else names)

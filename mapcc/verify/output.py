@@ -42,10 +42,12 @@ def verify(
     return tuple(found)
 
 
-def select_of(out: Path) -> str | None:
-    """The dictionary of the source that was converted, as the record of ``out`` tells."""
+def select_of(out: Path) -> str | list[str] | None:
+    """The dictionaries of the source that were converted, as the record of ``out`` tells."""
     options: dict[str, Any] = read_record(out).origin.get("options") or {}
     selected = options.get("select")
+    if isinstance(selected, list):
+        return [str(path) for path in selected]
     return None if selected is None else str(selected)
 
 

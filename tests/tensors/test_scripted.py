@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import os
 import re
-import shlex
 import subprocess
 import sys
 import zipfile
@@ -166,16 +165,11 @@ def test_a_published_module(root: Path, tmp_path: Path) -> None:
 @pytest.mark.network
 @pytest.mark.oracle
 @pytest.mark.parametrize("package", [package for package in PUBLISHED if "silero" not in package])
-def test_published_checkpoints_of_old_releases(
-    package: str, root: Path, tmp_path: Path, faults: Faults
-) -> None:
-    """Both are pickles without an archive: the help's command makes one, and that is what torch loads."""
+def test_published_checkpoints_of_old_releases(package: str, root: Path, tmp_path: Path) -> None:
+    """Both are pickles without an archive: what is read is what torch loads."""
     path = published(root, package, tmp_path)
-    (fault,) = faults(open_keyset, path)
-    command = shlex.split(fault.help.partition(": ")[2])
-    subprocess.run([sys.executable, *command[1:]], check=True)
     select = "model_state" if "Resemblyzer" in package else None
-    manifest = open_keyset(command[-1], select=select)
+    manifest = open_keyset(path, select=select)
     loaded = torch.load(path, map_location="cpu", weights_only=True)
     wanted = loaded[select] if select else loaded
     compare(manifest, wanted)

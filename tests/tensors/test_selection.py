@@ -71,9 +71,7 @@ def test_tensors_at_the_top_beside_others(saved: Any, faults: Faults) -> None:
     assert (list(manifest.names), manifest.skipped) == (["w"], ("ema",))
 
 
-@pytest.mark.parametrize(
-    "select", ["stat_dict", "epoch", "optimizer", "betas", "state_dict.w", ".", "", ".."]
-)
+@pytest.mark.parametrize("select", ["stat_dict", "epoch", "optimizer", "betas", "state_dict.w", "", ".."])
 def test_a_path_to_nowhere(select: str, saved: Any, faults: Faults) -> None:
     (fault,) = faults(open_keyset, saved(TRAINING), select=select)
     assert fault.code == "MC007"
@@ -98,6 +96,6 @@ def test_a_container_within_itself(saved: Any) -> None:
 def test_sources_without_dictionaries(tmp_path: Path, weights: Any, faults: Faults) -> None:
     keys = tmp_path / "keys.json"
     keys.write_text('{"a": [1]}', "utf-8")
-    for source in (keys, weights("m.safetensors", {"a": ("F32", (2,))}), "py:a:b"):
+    for source in (keys, weights("m.safetensors", {"a": ("F32", (2,))})):
         (fault,) = faults(open_keyset, source, select="state_dict")
         assert fault.code == "MC007"
