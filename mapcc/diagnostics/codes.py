@@ -7,12 +7,16 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Code:
-    """A kind of finding: its code, a short title, and how a command ends when it occurs."""
+    """A kind of finding: its code, a short title, and how a command ends when it occurs.
+
+    ``allowable``: an error that ``allow`` switches off as it does a warning, because it may be meant.
+    """
 
     code: str
     title: str
     warning: bool = False
     exit_code: int = 1
+    allowable: bool = False
 
 
 _REGISTRY = (
@@ -67,6 +71,7 @@ _REGISTRY = (
     Code("MC410", "statement matches nothing", warning=True),
     Code("MC411", "rule is not a bijection"),
     Code("MC412", "pattern too slow"),
+    Code("MC416", "quantised weight parted from its companion", allowable=True),
     Code("MC418", "part of a set of files"),
     # Values.
     Code("MC501", "unknown operation or argument"),

@@ -21,6 +21,8 @@ from mapcc.passes.resolve import Resolver, Values
 from mapcc.passes.scope import report
 from mapcc.passes.words import regex_names
 from mapcc.passes.writer import NameWriter, name_writer
+from mapcc.tensors.quantised.model import Found
+from mapcc.tensors.quantised.recognise import quantised
 from mapcc.tensors.spec import Manifest
 from mapcc.text import Span
 
@@ -67,6 +69,14 @@ class Binder:
         self._facts: dict[int, Facts] = {}
         self._writers: dict[tuple[int, int], NameWriter] = {}
         self._suggester: Suggester | None = None
+        self._quantised: Found | None = None
+
+    @property
+    def quantised(self) -> Found:
+        """The source's quantised weights, and what belongs to them."""
+        if self._quantised is None:
+            self._quantised = quantised(self.source)
+        return self._quantised
 
     def resolver(self, equation: Equation) -> Resolver:
         """The conditions of an equation."""

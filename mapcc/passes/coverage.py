@@ -19,6 +19,8 @@ from mapcc.passes.elements import check_elements
 from mapcc.passes.indices import domain_conditions
 from mapcc.passes.match import Trie
 from mapcc.passes.offers import Unmatched, fixes_of_source, fixes_of_target
+from mapcc.passes.quantised import check_quantised
+from mapcc.passes.quantised_words import not_by_cast, not_by_drop
 from mapcc.passes.questions import CODE, unanswered
 from mapcc.passes.resolve import Values
 from mapcc.passes.segments import name_axes, variants
@@ -38,6 +40,7 @@ def cover(binder: Binder) -> None:
     _external(binder)
     infer_dtypes(binder)
     check_elements(binder)
+    check_quantised(binder)
     left = _untaken(binder)
     right = None if binder.target is None else _not_given(binder)
     _unexpected_sources(binder, left, right)
@@ -270,12 +273,17 @@ def _idle(binder: Binder, listed: Listed, message: str) -> None:
 
 
 def _untaken(binder: Binder) -> Unmatched:
+    """What no rule takes; of quantised weights that is said at once, for nothing is to be offered for it."""
     bound = binder.bound
     left = [
         name
         for name in binder.source.tensors
         if name not in bound.taken and name not in bound.dropped and name not in binder.excused_sources
     ]
+    parts = [name for name in left if binder.quantised.of(name) is not None]
+    if parts:
+        _unexpected_parts(binder, parts)
+        left = [name for name in left if binder.quantised.of(name) is None]
     return Unmatched.of(binder.source, left)
 
 
@@ -310,6 +318,16 @@ def _unexpected_sources(binder: Binder, left: Unmatched, right: Unmatched | None
             help=f'{hint}add a rule, or: `drop {print_name(left.pattern(template))} because "..."`',
             fixes=partial(fixes_of_source, binder.program.mapping.source, template, left, right),
         )
+
+
+def _unexpected_parts(binder: Binder, names: list[str]) -> None:
+    """Parts of quantised weights: to drop one of them is no way out."""
+    by_help: dict[str, list[str]] = {}
+    for name in names:
+        by_help.setdefault(not_by_drop(binder.quantised, name), []).append(name)
+    for help, alike in by_help.items():
+        for template in fold(alike):
+            binder.findings.add("MC402", f"no rule takes `{template}`", None, template, help=help)
 
 
 def _skeleton(pattern: Pattern) -> str:
@@ -373,13 +391,15 @@ def _compare(binder: Binder, instance: Instance, number: int, spec: TensorSpec) 
     shape = instance.layout.target_shapes[number]
     term = instance.equation.targets[_term(instance, number)]
     span = term.span or instance.equation.span
+    other = _quantised_help(binder, instance, number)
     if shape != spec.shape:
         binder.findings.add(
             "MC408",
             f"the rule gives {list(shape)}, the target has {list(spec.shape)}",
             span,
             spec.name,
-            help=_copies_hint(instance, shape, spec.shape)
+            help=other
+            or _copies_hint(instance, shape, spec.shape)
             or _pieces_hint(instance, number, shape, spec.shape)
             or _shape_hint(shape, spec.shape),
         )
@@ -390,8 +410,18 @@ def _compare(binder: Binder, instance: Instance, number: int, spec: TensorSpec) 
             f"the rule gives {dtype.name}, the target has {spec.dtype.name}",
             span,
             spec.name,
-            help=f"| cast {spec.dtype.short} behind the source, or for all: dtype {spec.dtype.short}",
+            help=other
+            or f"| cast {spec.dtype.short} behind the source, or for all: dtype {spec.dtype.short}",
         )
+
+
+def _quantised_help(binder: Binder, instance: Instance, number: int) -> str:
+    """What to do instead of a cast or a transpose where a quantised weight is given."""
+    if not binder.quantised.weights:
+        return ""
+    sources = [instance.sources[move.source] for move in instance.layout.moves if move.target == number]
+    names = dict.fromkeys(names[-1] for names in sources if names)
+    return next((help for name in names if (help := not_by_cast(binder.quantised, name))), "")
 
 
 def _copies_hint(instance: Instance, ours: Shape, theirs: Shape) -> str:

@@ -12,6 +12,7 @@ from mapcc.ir.bound import BoundMapping, Instance
 from mapcc.passes.ambiguity import Ambiguity, ambiguities
 from mapcc.passes.binder import Binder
 from mapcc.passes.instances import make_instances
+from mapcc.passes.quantised import CODE as QUANTISED
 from mapcc.passes.questions import CODE as QUESTIONS
 from mapcc.passes.take import match_sources
 from mapcc.tensors.spec import Manifest, TensorSpec
@@ -27,6 +28,7 @@ def lint(bound: BoundMapping) -> list[Diagnostic]:
     """
     linter = _Linter(bound)
     linter.used.update((_key(allow), QUESTIONS) for allow in bound.unanswered)
+    linter.used.update((_key(allow), QUANTISED) for allow in bound.allowed)
     found = [*linter.taken_again(), *linter.ambiguous()]
     return [*found, *linter.idle()]
 

@@ -176,11 +176,11 @@ class Builder:
         return rules.Allow(tuple(map(str, words)), because, span=span)
 
     def allowed(self, code: str, span: Span) -> None:
-        """Only a warning can be switched off."""
+        """Only a warning can be switched off, and an error that may be meant."""
         entry = CODES.get(code)
-        if entry is not None and entry.warning:
+        if entry is not None and (entry.warning or entry.allowable):
             return
-        warnings = [known.code for known in CODES.values() if known.warning]
+        warnings = [known.code for known in CODES.values() if known.warning or known.allowable]
         message = f"{code} is an error: only a warning can be allowed" if entry else f"no such code: {code}"
         near = nearest(code, warnings, 1)
         help = f"did you mean {near[0]}?" if near and entry is None else f"warnings: {', '.join(warnings)}"

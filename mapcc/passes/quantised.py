@@ -1,0 +1,314 @@
+"""A quantised weight does not part from its companions: they go together, by the same axes, or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from mapcc.diagnostics.model import Label
+from mapcc.ir import rules
+from mapcc.ir.bound import Instance, Layout
+from mapcc.ir.program import Listed, Unit
+from mapcc.ir.values import cast_loses
+from mapcc.passes.binder import Binder
+from mapcc.passes.quantised_moves import Pair, is_whole, parts_company
+from mapcc.passes.quantised_words import joined_inputs, meant, reason
+from mapcc.tensors.dtypes import Dtype
+from mapcc.tensors.quantised.model import Companion, Found, Quantised
+from mapcc.tensors.quantised.recognise import quantised
+from mapcc.tensors.quantised.table import F8
+from mapcc.tensors.spec import Manifest, TensorSpec
+from mapcc.text import Span
+
+CODE = "MC416"
+
+
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """How a source tensor goes to a target: its operand in an instance, and the target's number there."""
+
+    instance: Instance
+    operand: int
+    number: int
+
+    @property
+    def name(self) -> str:
+        return self.instance.targets[self.number]
+
+    @property
+    def unit(self) -> Unit:
+        return self.instance.equation.units[self.instance.layout.unit_of_source[self.operand]]
+
+    @property
+    def dtype(self) -> Dtype | None:
+        return self.instance.dtypes[self.number] if self.instance.dtypes else None
+
+    @property
+    def span(self) -> Span:
+        return self.instance.equation.span
+
+
+def check_quantised(binder: Binder) -> None:
+    """MC416 for each weight of a container whose values are lost on the way, though nothing says so."""
+    found = binder.quantised
+    if not found.weights:
+        return
+    checker = _Checker(binder, found)
+    for weight in found.weights.values():
+        checker.check(weight)
+
+
+@dataclass(slots=True)
+class _Checker:
+    binder: Binder
+    found: Found
+    _given: Found | None = None
+    _ways: dict[tuple[int, int], tuple[int, ...]] = field(default_factory=dict)
+    _moved: dict[tuple[object, ...], str] = field(default_factory=dict)
+
+    def check(self, weight: Quantised) -> None:
+        ways = list(self.ways(weight.main.name))
+        if not ways or weight.main.name in self.binder.excused_sources:
+            return  # dropped, with its companions or without: nothing that is wrong goes on
+        computed = [way for way in ways if self._is_computed(weight, way)]
+        if computed:
+            return  # said already: what becomes of the companions is part of it
+        for companion, spec in weight.companions:
+            if companion.role != "activation":
+                self._companion(weight, ways, companion, spec)
+        if weight.container.inputs_first:
+            self._inputs(weight, ways)
+
+    # --- where tensors go
+
+    def ways(self, name: str) -> Iterator[_Way]:
+        for instance in self.binder.bound.taken.get(name, ()):
+            layout = instance.layout
+            for operand, names in enumerate(instance.sources):
+                if name in names:
+                    for number in self._fed(layout, operand):
+                        if instance.targets[number]:
+                            yield _Way(instance, operand, number)
+
+    def _fed(self, layout: Layout, operand: int) -> tuple[int, ...]:
+        key = (id(layout), operand)
+        fed = self._ways.get(key)
+        if fed is None:
+            fed = tuple(dict.fromkeys(move.target for move in layout.moves if move.source == operand))
+            self._ways[key] = fed
+        return fed
+
+    def given(self) -> Found:
+        """What of the mapping's output is a quantised weight again, by its names."""
+        if self._given is None:
+            tensors = {
+                name: TensorSpec(name, instance.dtypes[number], instance.layout.target_shapes[number])
+                for name, (instance, number) in self.binder.bound.given.items()
+            }
+            self._given = quantised(Manifest(tensors, (), "", None, {}))
+        return self._given
+
+    # --- values
+
+    def _is_computed(self, weight: Quantised, way: _Way) -> bool:
+        """Whether the codes are computed with, as if they were the values."""
+        before, after = weight.main.dtype, way.dtype
+        names = [step.op.name for step in way.unit.steps]
+        is_scaled = set(names) <= {"cast", "scale"}
+        if is_scaled and (before == after if before and after else not names):
+            return False
+        if is_scaled and before is not None and after is not None and {before.name, after.name} <= F8:
+            factors = [self._factor(spec.name) for c, spec in weight.companions if c.role == "factor"]
+            if all(factor is not None and factor * _factor(way.unit) == 1 for factor in factors):
+                return False  # other codes for the same values: their scale makes up for it
+        to = f" to {after.name}" if after else ""
+        what = f"cast{to}" if is_scaled else f"computed with ({' | '.join(names)})"
+        related = self._drops(weight)
+        message = f"a quantised weight is {what} without its {_words(weight)}"
+        self._say(weight, message, way.instance, way.span, (weight.main.name,), related)
+        return True
+
+    def _factor(self, name: str) -> float | None:
+        """By what a companion is multiplied, the same everywhere; None if it is left out or computed with."""
+        units = [way.unit for way in self.ways(name)]
+        if not all({step.op.name for step in unit.steps} <= {"cast", "scale"} for unit in units):
+            return None
+        factors = {_factor(unit) for unit in units}
+        return factors.pop() if len(factors) == 1 else None
+
+    # --- companions
+
+    def _companion(
+        self, weight: Quantised, ways: Sequence[_Way], companion: Companion, spec: TensorSpec
+    ) -> None:
+        listed = self.binder.bound.dropped.get(spec.name)
+        others = list(self.ways(spec.name))
+        if not others:
+            if listed is not None:
+                self._left(weight, ways[0], spec, listed)
+            return  # otherwise nothing takes it, and that is said
+        for other in others:
+            if self._is_spoiled(weight, other, spec):
+                return
+        for way in ways:
+            why = self._apart(weight, way, companion, spec, others)
+            if why:
+                self._say(weight, why, way.instance, way.span, (weight.main.name,), (), others[0].instance)
+                return
+
+    def _left(self, weight: Quantised, way: _Way, spec: TensorSpec, listed: Listed) -> None:
+        if _is_allowed(self.binder, listed.allow):
+            return
+        message = "what the values of quantised weights need is dropped, and the weights go on"
+        related = (Label(way.span, "they go on here"),)
+        self._say(weight, message, way.instance, listed.span, (spec.name,), related)
+
+    def _is_spoiled(self, weight: Quantised, other: _Way, spec: TensorSpec) -> bool:
+        before, after = spec.dtype, other.dtype
+        names = {step.op.name for step in other.unit.steps}
+        if not names <= {"cast", "scale"} or len(other.unit.names) > 1:
+            what = f"computed with ({' | '.join(sorted(names))})"
+        elif before is not None and after is not None and cast_loses(before, after):
+            what = f"cast from {before.name} to {after.name}"
+        else:
+            return False
+        message = f"a quantised weight goes on, and what its values need is {what}"
+        self._say(weight, message, other.instance, other.span, (spec.name,))
+        return True
+
+    # --- moves
+
+    def _apart(
+        self, weight: Quantised, way: _Way, companion: Companion, spec: TensorSpec, others: Sequence[_Way]
+    ) -> str:
+        """Why a weight and a companion do not belong together any more, as targets; "" if they do."""
+        partner = self._partner(weight, way, companion, others)
+        if partner is None:
+            return f"a quantised weight and its {_called(spec)} go to names that do not belong together"
+        if companion.role == "factor" and not weight.container.flat:
+            return self._follows(weight, way, companion, spec, partner)
+        alone = is_whole(way.instance.layout, way.operand, way.number, weight.main.shape)
+        if weight.container.flat and not alone:
+            return "a quantised weight is cut, joined or turned, and its blocks run over all of it"
+        if companion.role == "shape" and not alone:
+            return f"a quantised weight is cut, joined or turned, and its {_called(spec)} is as it was"
+        if not is_whole(partner.instance.layout, partner.operand, partner.number, spec.shape):
+            return f"the {_called(spec)} of a quantised weight is cut, joined or turned"
+        return ""
+
+    def _partner(
+        self, weight: Quantised, way: _Way, companion: Companion, others: Sequence[_Way]
+    ) -> _Way | None:
+        """Which of the tensors that a companion goes to stands beside the weight's target."""
+        given = self.given().weights.get(way.name)
+        if given is not None:
+            beside = {spec.name for _, spec in given.companions}
+            return next((other for other in others if other.name in beside), None)
+        free = [other for other in others if other.name not in self.given().owner]
+        return max(free, key=lambda other: _common(way.name, other.name), default=None)
+
+    def _follows(
+        self, weight: Quantised, way: _Way, companion: Companion, spec: TensorSpec, partner: _Way
+    ) -> str:
+        pairs = self._pairs(way, companion, partner)
+        if pairs is None:
+            return f"quantised weights are joined, and not each of them has a {_called(spec)} that follows"
+        layout, other = way.instance.layout, partner.instance.layout
+        tied = tuple((pair.weight, pair.companion) for pair in pairs)
+        key = (id(layout), way.number, id(other), partner.number, id(companion), weight.container.name, tied)
+        why = self._moved.get(key)
+        if why is None:
+            block = self.found.blocks.get(weight.container.name, ())
+            why = parts_company(layout, way.number, other, partner.number, companion, pairs, block)
+            self._moved[key] = why
+        return why and f"a quantised weight is moved, and its {_called(spec)} does not follow: {why}"
+
+    def _pairs(self, way: _Way, companion: Companion, partner: _Way) -> tuple[Pair, ...] | None:
+        """Of all weights that a target is made of, each with the operand that is its companion's."""
+        places = {names[-1]: number for number, names in enumerate(partner.instance.sources) if names}
+        pairs: list[Pair] = []
+        tensors = self.binder.source.tensors
+        for operand in dict.fromkeys(m.source for m in way.instance.layout.moves if m.target == way.number):
+            names = way.instance.sources[operand]
+            one = self.found.weights.get(names[-1]) if names else None
+            if one is None:
+                return None
+            own = next((s for c, s in one.companions if c.suffix == companion.suffix), None)
+            if own is None or own.name not in places:
+                return None
+            pairs.append(Pair(operand, tensors[names[-1]].shape, places[own.name], own.shape))
+        return tuple(pairs)
+
+    def _inputs(self, weight: Quantised, ways: Sequence[_Way]) -> None:
+        for way in ways:
+            if way.instance.layout.moves and joined_inputs(way.instance, way.operand, way.number, weight):
+                name = weight.container.name
+                message = (
+                    f"quantised weights are joined or cut along their inputs: {name} keeps them as [in, out]"
+                )
+                self._say(weight, message, way.instance, way.span, (weight.main.name,))
+                return
+
+    # --- words
+
+    def _drops(self, weight: Quantised) -> tuple[Label, ...]:
+        for companion, spec in weight.companions:
+            listed = self.binder.bound.dropped.get(spec.name)
+            if listed is not None and companion.role != "activation":
+                return (Label(listed.span, f"and its {_called(spec)} is dropped here"),)
+        return ()
+
+    def _say(
+        self,
+        weight: Quantised,
+        message: str,
+        instance: Instance,
+        span: Span,
+        names: tuple[str, ...],
+        related: tuple[Label, ...] = (),
+        other: Instance | None = None,
+    ) -> None:
+        allow = instance.equation.allow + (other.equation.allow if other is not None else ())
+        if _is_allowed(self.binder, allow):
+            return
+        for name in names:
+            self.binder.findings.add(
+                CODE,
+                message,
+                span,
+                name,
+                related=related,
+                notes=(reason(self.found, weight),),
+                help=meant(weight),
+            )
+
+
+def _is_allowed(binder: Binder, allows: tuple[rules.Allow, ...]) -> bool:
+    saying = [allow for allow in allows if CODE in allow.codes]
+    binder.bound.allowed.extend(saying)
+    return bool(saying)
+
+
+def _factor(unit: Unit) -> float:
+    factor = 1.0
+    for step in unit.steps:
+        if step.op.name == "scale":
+            factor *= step.number("factor")
+    return factor
+
+
+def _common(a: str, b: str) -> int:
+    """How many characters two names begin with alike."""
+    for at, (left, right) in enumerate(zip(a, b, strict=False)):
+        if left != right:
+            return at
+    return min(len(a), len(b))
+
+
+def _called(spec: TensorSpec) -> str:
+    """A companion, whatever its weight is."""
+    return f"`{spec.name.rpartition('.')[2]}`"
+
+
+def _words(weight: Quantised) -> str:
+    return ", ".join(_called(spec) for c, spec in weight.companions if c.role != "activation")
