@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Optional
 
@@ -14,12 +15,21 @@ from mapcc.diagnostics.fold import fold
 from mapcc.diagnostics.render import plural
 
 
+class Reader(StrEnum):
+    diffusers = "diffusers"
+    peft = "peft"
+    kohya = "kohya"
+    comfy = "comfy"
+
+
 @app.command(
-    epilog="Example: mapcc lora wan/official_to_diffusers --source lora.safetensors --out converted_lora"
+    epilog="Example: mapcc lora wan/official_to_diffusers --source lora.safetensors --to diffusers --out lora"
 )
 def lora(
     mapping: MappingFile,
-    source: Annotated[str, typer.Option("--source", "-s", metavar="SRC", help="The adapter.")],
+    source: Annotated[
+        str, typer.Option("--source", "-s", metavar="SRC", help="The adapter: a file, or PEFT's folder.")
+    ],
     out: Annotated[
         Path, typer.Option("--out", "-o", metavar="PATH", help="A .safetensors file, or a folder.")
     ],
@@ -29,19 +39,50 @@ def lora(
             "--model", metavar="KEYS", help=f"The model it is for, if the mapping names none. {KEYS_HELP}"
         ),
     ] = None,
+    to: Annotated[Optional[Reader], typer.Option("--to", help="Who is to read it.")] = None,  # noqa: UP045
+    skip: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option("--skip", metavar="PATTERN", help="Leave these tensors out: '**.diff'."),
+    ] = None,
     under: Annotated[str, typer.Option("--under", metavar="PREFIX", help="Take only these names.")] = "",
     prefix: Annotated[
-        str, typer.Option("--prefix", metavar="PREFIX", help="Before every name written: transformer.")
-    ] = "",
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            "--prefix", metavar="PREFIX", help="Before every name written, if not the reader's own."
+        ),
+    ] = None,
+    scale: Annotated[
+        Optional[float],  # noqa: UP045
+        typer.Option("--scale", metavar="X", help="alpha / rank, where nothing in the adapter says it."),
+    ] = None,
     set_: Settings = None,
 ) -> None:
     """Convert a LoRA: cut and joined as its weights are, ranks stacked where weights are fused."""
     from mapcc import api
 
     settings = dict(setting(text) for text in set_ or ())
-    done = api.convert_lora(mapping, source, out, model, under=under, prefix=prefix, settings=settings)
+    done = api.convert_lora(
+        mapping,
+        source,
+        out,
+        model,
+        to=to.value if to else "",
+        under=under,
+        prefix=prefix,
+        skip=skip or (),
+        scale=scale,
+        settings=settings,
+    )
     if done.left_out:
         say(f"left out: {done.left_out} tensors that do not begin with {say_name(under)}")
-    for name in fold(done.dropped):
-        say(f"dropped, as its weight is: {escape(name)}")
+    for pattern, names in done.skipped.items():
+        _say_names(f"skipped, as {say_name(pattern)} says", names)
+    _say_names("dropped, as its weight is", done.dropped)
+    for note, names in done.notes.items():
+        _say_names(note, names)
     say(f"wrote {say_name(str(done.path))}: adapters of {plural(done.taken, 'weight')}, now of {done.given}")
+
+
+def _say_names(why: str, names: tuple[str, ...]) -> None:
+    for name in fold(names, 20):
+        say(f"{why}: {escape(name)}")

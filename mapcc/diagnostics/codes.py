@@ -103,6 +103,10 @@ _REGISTRY = (
     # Adapters.
     Code("MC901", "adapter does not fit the model"),
     Code("MC902", "adapter cannot follow a rule"),
+    Code("MC903", "adapter too large"),
+    Code("MC904", "an adapter's scale cannot be told"),
+    Code("MC905", "reader cannot hold an adapter"),
+    Code("MC906", "nothing to skip"),
     # Ports.
     Code("MC911", "tensors that no component takes"),
     Code("MC912", "the target's loader would refuse this"),

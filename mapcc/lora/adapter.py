@@ -1,203 +1,204 @@
-"""What an adapter holds, told by its names: factors, their alphas, and whole differences."""
+"""An adapter read against the key set of the model that it is for."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from math import prod
-from typing import Any
-
-import ml_dtypes
-import numpy as np
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from math import isclose
 
 from mapcc.diagnostics.fold import fold
-from mapcc.diagnostics.model import Diagnostic
-from mapcc.errors import MappingError
+from mapcc.lora.arrays import read, unreadable
+from mapcc.lora.config import CONFIG, PeftConfig, read_config
+from mapcc.lora.experts import read_experts
+from mapcc.lora.groups import Group, keep_one_prefix, sort_out, strange_fault
+from mapcc.lora.model import Adapter, Array, Fault, Product, Whole
+from mapcc.lora.modules import Modules
+from mapcc.lora.names import Role, is_partial, told
+from mapcc.lora.shaped import Misshapen, factors_of, is_turned
 from mapcc.tensors.spec import Manifest, TensorSpec
 
-Array = np.ndarray[Any, np.dtype[Any]]
-
-# Behind a module's name: PEFT and Diffusers; kohya and most trainers; Diffusers before PEFT.
-_DOWN = (".lora_A.weight", ".lora_A.default.weight", ".lora_down.weight", ".lora.down.weight")
-_UP = (".lora_B.weight", ".lora_B.default.weight", ".lora_up.weight", ".lora.up.weight")
-_ALPHA = (".alpha", ".lora_alpha")
-# Differences of whole tensors: of which parameter of the module, and what they are called again.
-_WHOLE = {".diff": ".weight", ".diff_b": ".bias", ".lora_B.bias": ".bias"}
-# kohya writes a module's dots as underscores, behind the name of the component.
-_FLAT = ("lora_unet_", "lora_transformer_", "lora_dit_", "lora_te_", "lora_te1_", "lora_te2_")
-
-_DTYPES: dict[str, np.dtype[Any]] = {
-    "F16": np.dtype("<f2"),
-    "BF16": np.dtype(ml_dtypes.bfloat16),
-    "F32": np.dtype("<f4"),
-    "F64": np.dtype("<f8"),
-}
+PEFT = "base_model.model."
 
 
-@dataclass(slots=True)
-class Factors:
-    """``up @ down`` times ``alpha / rank`` is added to a weight; both are matrices here.
-
-    Attributes:
-        down: rank x inputs: the columns of a convolution count as inputs.
-        up: outputs x rank.
-        alpha: None means the rank: a scale of 1.
-    """
-
-    down: Array
-    up: Array
-    alpha: float | None
-
-    @property
-    def rank(self) -> int:
-        return int(self.down.shape[0])
-
-    @property
-    def scale(self) -> float:
-        return 1.0 if self.alpha is None else self.alpha / self.rank
-
-
-@dataclass(slots=True)
-class Adapter:
-    """An adapter under the names of a model's tensors.
-
-    Attributes:
-        factors: by the weight that they are for.
-        whole: differences, by the tensor that is changed and the suffix of their own names.
-        alpha_dtype: of the alphas; None if there are none.
-        left_out: names that do not begin with the prefix that was asked for.
-    """
-
-    factors: dict[str, Factors] = field(default_factory=dict)
-    whole: dict[tuple[str, str], Array] = field(default_factory=dict)
-    alpha_dtype: np.dtype[Any] | None = None
-    left_out: int = 0
-
-
-def read_adapter(adapter: Manifest, model: Manifest, under: str = "") -> Adapter:
+def read_adapter(
+    adapter: Manifest,
+    model: Manifest,
+    under: str = "",
+    skipped: Collection[str] = (),
+    config: tuple[str, object] | None = None,
+    scale: float | None = None,
+) -> Adapter:
     """The tensors of an adapter, by the tensors of the model that they change.
 
+    Args:
+        under: take only names that begin so.
+        skipped: names to leave out.
+        config: PEFT's, and where it lies.
+        scale: what products are multiplied by where neither a tensor nor a config says so.
+
     Raises:
-        MappingError: MC901: a name is not an adapter's, or of no module of the model; a factor has no
-            partner; shapes do not fit the model's.
+        MappingError: MC904: the config cannot be used. What is wrong with tensors is in ``faults``.
     """
     out = Adapter()
-    faults: list[Diagnostic] = []
-    modules = _Modules(model)
-    pairs: dict[str, dict[str, TensorSpec]] = {}
-    strange: list[str] = []
-    for name, spec in adapter.tensors.items():
-        if not name.startswith(under):
-            out.left_out += 1
-            continue
-        role, module, suffix = _told(name.removeprefix(under))
-        found = modules.find(module, _WHOLE.get(suffix, ".weight")) if role else None
-        if found is None:
-            strange.append(name)
-        elif role == "whole":
-            array = read(adapter, spec)
-            if array.shape != model.tensors[found].shape:
-                faults.append(_misshapen(name, spec, found, model))
-            out.whole[found, suffix] = array
-        else:
-            pairs.setdefault(found, {})[role] = spec
-    if strange:
-        message = f"{len(strange)} of {len(adapter.tensors)} tensors belong to no module of the model"
-        help = "--under PREFIX takes only the names that begin with PREFIX; --model KEYS names another model"
-        faults.append(Diagnostic("MC901", message, names=tuple(fold(strange)), help=help))
-    for weight, roles in pairs.items():
-        faults += _add(out, weight, roles, adapter, model)
-    if not pairs and not out.whole and not faults:
-        faults.append(Diagnostic("MC901", f"`{adapter.where}` holds no adapter"))
-    if faults:
-        raise MappingError(faults)
+    modules = Modules(model)
+    names = sort_out(adapter, modules, under, skipped, out)
+    keep_one_prefix(names, out)
+    peft = read_config(*config, out.prefix) if config else None
+    if names.strange:
+        out.faults.append(strange_fault(names.strange, len(adapter.tensors)))
+    for name, meant in names.several.items():
+        out.faults.append(Fault("MC901", f"{name} may be {' or '.join(fold(meant))}", (name,)))
+    scales = _Scales(peft, scale, adapter, out)
+    for weight, group in names.groups.items():
+        out.origins.setdefault(weight, []).extend(group.names)
+    _read_groups(names.groups, adapter, model, scales, out)
+    read_experts(names.experts, adapter, modules, model, scales.of, peft, out)
+    for role, name, spec in names.whole:
+        _read_whole(role, name, spec, adapter, model, scales, out)
+    out.faults += scales.faults()
+    changes = out.factors or out.products or any(not whole.replaces for whole in out.whole.values())
+    if not changes and not out.faults:
+        out.faults.append(Fault("MC901", f"`{adapter.where}` holds no adapter", ()))
     return out
 
 
-def _add(
-    out: Adapter, weight: str, roles: dict[str, TensorSpec], adapter: Manifest, model: Manifest
-) -> Iterator[Diagnostic]:
-    absent = [word for role, word in (("down", "lora_A"), ("up", "lora_B")) if role not in roles]
-    if absent:
-        [present] = [spec.name for role, spec in roles.items() if role != "alpha"] or [weight]
-        yield Diagnostic("MC901", f"{absent[0]} of {weight} is missing", names=(present,))
-        return
-    down, up = read(adapter, roles["down"]), read(adapter, roles["up"])
-    shape = model.tensors[weight].shape
-    inputs = prod(shape[1:])
-    rank = down.shape[0] if down.ndim > 1 else 0
-    fits = {"down": rank > 0 and down.size == rank * inputs, "up": up.size == rank * shape[0] and up.ndim > 1}
-    for role, is_right in fits.items():
-        if not is_right or (role == "up" and up.shape[0] != shape[0]):
-            yield _misshapen(roles[role].name, roles[role], weight, model)
-            return
-    alpha = None
-    if "alpha" in roles:
-        array = read(adapter, roles["alpha"])
-        if array.size != 1:
-            yield Diagnostic("MC901", f"{roles['alpha'].name} is not one number: {list(array.shape)}")
-            return
-        out.alpha_dtype = out.alpha_dtype or array.dtype
-        alpha = float(array.reshape(()))
-    out.factors[weight] = Factors(down.reshape(rank, inputs), up.reshape(shape[0], rank), alpha)
+# --- scales
 
 
-def _misshapen(name: str, spec: TensorSpec, of: str, model: Manifest) -> Diagnostic:
-    message = f"{name} has shape {list(spec.shape)}, and {of} of the model {list(model.tensors[of].shape)}"
-    return Diagnostic(
-        "MC901", message, names=(name,), help="is it the model that the adapter was trained on?"
+@dataclass(slots=True)
+class _Scales:
+    """What the products of modules are multiplied by, and what is wrong with it."""
+
+    config: PeftConfig | None
+    usual: float | None
+    adapter: Manifest
+    out: Adapter
+    unknown: list[str] = field(default_factory=list)
+    ranks: dict[str, list[str]] = field(default_factory=dict)
+    twofold: list[str] = field(default_factory=list)
+    vectors: list[str] = field(default_factory=list)
+
+    def of(self, module: str, rank: int, alpha: TensorSpec | None, names: tuple[str, ...]) -> float:
+        key = module.removeprefix(PEFT).removeprefix(self.out.prefix if self._is_metadata else "")
+        told = None
+        if alpha is not None:
+            array = read(self.adapter, alpha)
+            if array.size != 1:
+                self.vectors.append(alpha.name)
+                return 1.0
+            self.out.alpha_dtype = self.out.alpha_dtype or array.dtype
+            told = float(array.reshape(())) / rank
+        if self.config is None:
+            if told is None and self.usual is None and module.startswith(PEFT):
+                self.unknown += names
+            return told if told is not None else self.usual or 1.0
+        if (said := self.config.rank_of(key)) != rank:
+            self.ranks.setdefault(f"its rank is {rank}, and {said} in `{self.config.where}`", []).extend(
+                names
+            )
+        scale = self.config.scale_of(key)
+        if told is not None and not isclose(told, scale, rel_tol=1e-3):
+            self.twofold += names
+        return scale
+
+    @property
+    def _is_metadata(self) -> bool:
+        return self.config is not None and not self.config.where.endswith(CONFIG)
+
+    def faults(self) -> Iterator[Fault]:
+        if self.unknown:
+            message = f"what the products are multiplied by is not told: there is no {CONFIG} beside them"
+            help = "--source the folder that has it, or --scale 1 (its lora_alpha / r)"
+            yield Fault("MC904", message, tuple(self.unknown), help)
+        for message, names in self.ranks.items():
+            yield Fault("MC904", message, tuple(names))
+        if self.twofold:
+            yield Fault(
+                "MC904", "an alpha in the file and the config say different scales", tuple(self.twofold)
+            )
+        for name in self.vectors:
+            yield Fault("MC901", f"{name} is not one number", (name,))
+
+
+# --- tensors
+
+
+def _read_groups(
+    groups: Mapping[str, Group], adapter: Manifest, model: Manifest, scales: _Scales, out: Adapter
+) -> None:
+    pairs: dict[str, tuple[Group, dict[Role, Array]]] = {}
+    for weight, group in groups.items():
+        specs = (*group.roles.values(), *group.product.values())
+        if why := next((f"{s.name}: {why}" for s in specs if (why := unreadable(s))), ""):
+            out.faults.append(Fault("MC006", why, group.names))
+        elif group.product:
+            tensors = {suffix: read(adapter, spec) for suffix, spec in group.product.items()}
+            for role in (Role.ALPHA, Role.MAGNITUDE):
+                if role in group.roles:
+                    _, _, suffix, _, _ = told(group.roles[role].name)
+                    tensors[suffix] = read(adapter, group.roles[role])
+            out.products[weight] = Product(group.kind, tensors)
+        elif missing := _missing(group.roles):
+            out.faults.append(Fault("MC901", f"{missing} of {weight} is missing", group.names))
+        else:
+            pairs[weight] = group, {role: read(adapter, spec) for role, spec in group.roles.items()}
+    turned = is_turned(
+        {weight: arrays for weight, (_, arrays) in pairs.items()},
+        model,
+        scales.config is not None and scales.config.fan_in_fan_out,
     )
+    for weight, (group, arrays) in pairs.items():
+        partial = any(is_partial(name) for name in group.names)
+        try:
+            factors = factors_of(arrays, model.tensors[weight].shape, weight in turned, partial)
+        except Misshapen as wrong:
+            out.faults.append(_misshapen(group.roles[wrong.role], weight, model, group.names))
+            continue
+        rank = int(arrays.get(Role.DOWN, arrays.get(Role.EMBEDDING_DOWN, factors.down)).shape[0])
+        scale = scales.of(group.module, rank, group.roles.get(Role.ALPHA), group.names)
+        out.factors[weight] = (replace(factors, scale=scale),)
 
 
-def _told(name: str) -> tuple[str, str, str]:
-    """What a tensor is, its module, and the suffix that told it."""
-    for role, suffixes in (("down", _DOWN), ("up", _UP), ("whole", _WHOLE), ("alpha", _ALPHA)):
-        for suffix in suffixes:
-            if name.endswith(suffix):
-                return role, name.removesuffix(suffix), suffix
-    return "", name, ""
+def _missing(roles: Mapping[Role, TensorSpec]) -> str:
+    if Role.EMBEDDING_DOWN in roles or Role.EMBEDDING_UP in roles:
+        wanted = (Role.EMBEDDING_DOWN, Role.EMBEDDING_UP)
+    else:
+        wanted = (Role.DOWN, Role.UP)
+    return next((role.value for role in wanted if role not in roles), "")
 
 
-class _Modules:
-    """Finds a module of the model under a longer name, or with underscores for its dots."""
+def _read_whole(
+    role: Role,
+    name: str,
+    spec: TensorSpec,
+    adapter: Manifest,
+    model: Manifest,
+    scales: _Scales,
+    out: Adapter,
+) -> None:
+    if why := unreadable(spec):
+        out.faults.append(Fault("MC006", f"{spec.name}: {why}", (spec.name,)))
+        return
+    array = read(adapter, spec)
+    if array.shape != model.tensors[name].shape:
+        out.faults.append(_misshapen(spec, name, model, (spec.name,)))
+        return
+    out.origins.setdefault(name, []).append(spec.name)
+    if role is Role.UP_BIAS:
+        factors = out.factors.get(name.removesuffix(".bias") + ".weight")
+        if factors and factors[0].scale != 1.0:
+            array = (array.astype("<f8") * factors[0].scale).astype("<f4")
+    known = out.whole.get(name)
+    if known is not None and known.replaces != (role is Role.REPLACED):
+        message = f"{name} is given whole, and as a difference"
+        out.faults.append(Fault("MC901", message, tuple(out.origins[name])))
+    elif known is not None:
+        array = (known.array.astype("<f8") + array.astype("<f8")).astype("<f4")
+    out.whole[name] = Whole(array, role is Role.REPLACED)
 
-    def __init__(self, model: Manifest) -> None:
-        self.names = model.tensors.keys()
-        self.flat: dict[str, str | None] = {}
-        for name in self.names:
-            flat = name.replace(".", "_")
-            self.flat[flat] = None if flat in self.flat else name
 
-    def find(self, module: str, parameter: str) -> str | None:
-        rest = module + parameter
-        while rest:
-            if rest in self.names:
-                return rest
-            rest = rest.partition(".")[2]
-        for prefix in _FLAT:
-            if module.startswith(prefix):
-                return self.flat.get((module.removeprefix(prefix) + parameter).replace(".", "_"))
-        return None
-
-
-def read(manifest: Manifest, spec: TensorSpec) -> Array:
-    """A tensor's values, mapped, not copied.
-
-    Raises:
-        MappingError: MC006: it has no bytes, or is not of floating point.
-    """
-    dtype = _DTYPES.get(spec.dtype.name if spec.dtype else "")
-    if dtype is None or spec.file is None:
-        what = "has no values here" if spec.file is None else f"is {spec.dtype and spec.dtype.name}"
-        raise MappingError(
-            [Diagnostic("MC006", f"{spec.name} {what}: an adapter is of F16, BF16, F32 or F64")]
-        )
-    if not spec.numel:
-        return np.zeros(spec.shape, dtype)
-    count = (spec.end - spec.begin) // dtype.itemsize
-    raw = np.memmap(manifest.files[spec.file], np.uint8, "r", spec.begin, (count * dtype.itemsize,))
-    flat = np.asarray(raw).view(dtype)
-    if spec.strides is None:
-        return flat.reshape(spec.shape)
-    steps = [stride * dtype.itemsize for stride in spec.strides]
-    return np.lib.stride_tricks.as_strided(flat, spec.shape, steps, writeable=False)
+def _misshapen(spec: TensorSpec, of: str, model: Manifest, names: tuple[str, ...]) -> Fault:
+    message = (
+        f"{spec.name} has shape {list(spec.shape)}, and {of} of the model {list(model.tensors[of].shape)}"
+    )
+    return Fault("MC901", message, names, "is it the model that the adapter was trained on?")

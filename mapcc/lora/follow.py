@@ -14,7 +14,7 @@ from math import isclose, prod
 import numpy as np
 
 from mapcc.ir.bound import BoundMapping, Instance, Move
-from mapcc.lora.adapter import Array, Factors
+from mapcc.lora.model import Array, Factors, alike, balanced, scaled
 
 
 class Unfollowable(Exception):
@@ -26,6 +26,7 @@ class Part:
     """Rows and columns of a source, and where they go; ``turned``: the source is transposed first."""
 
     source: str
+    factors: Factors
     turned: bool
     rows: Array
     to_rows: Array
@@ -45,8 +46,11 @@ def adapted(bound: BoundMapping, names: Mapping[str, object]) -> Iterator[str]:
     yield from (name for name in bound.given if name in found)
 
 
-def follow(bound: BoundMapping, target: str, adapter: Mapping[str, Factors]) -> Factors:
-    """The factors of a target weight.
+def follow(
+    bound: BoundMapping, target: str, adapter: Mapping[str, tuple[Factors, ...]]
+) -> tuple[Factors, ...]:
+    """The factors of a target weight: one, or one for each expert that has any; none where they are for
+    other rows of a source.
 
     Raises:
         Unfollowable: a rule computes, mixes rows with columns, or makes something that is no weight.
@@ -55,45 +59,92 @@ def follow(bound: BoundMapping, target: str, adapter: Mapping[str, Factors]) -> 
     shape = instance.layout.target_shapes[number]
     if len(shape) < 2:
         raise Unfollowable("it is no matrix")
+    # Rows of a convolution are its outputs; those of fused experts, the outputs of each in turn.
+    widths = dict.fromkeys((prod(shape[1:]), shape[-1]))
+    why: Unfollowable | None = None
+    for width in widths:
+        try:
+            return _followed(bound, instance, number, (prod(shape) // max(width, 1), width), adapter)
+        except Unfollowable as error:
+            why = why or error
+    raise why or Unfollowable("it is empty")
+
+
+def _followed(
+    bound: BoundMapping,
+    instance: Instance,
+    number: int,
+    shape: tuple[int, int],
+    adapter: Mapping[str, tuple[Factors, ...]],
+) -> tuple[Factors, ...]:
     parts = [
-        _part(bound, instance, move, shape)
+        part
         for move in instance.layout.moves
-        if move.target == number and any(name in adapter for name in instance.sources[move.source])
+        if move.target == number
+        for name in instance.sources[move.source]
+        if name in adapter
+        for part in _parts(bound, instance, move, shape[1], adapter[name])
     ]
-    blocks = [_block(group, shape, adapter[group[0].source]) for group in _grouped(parts)]
-    return _stacked(blocks)
+    if not parts:
+        return ()
+    magnitude = _magnitude(parts, shape)
+    full = instance.layout.target_shapes[number]
+    experts = full[0] if shape[1] != prod(full[1:]) else 1
+    if experts != 1 and magnitude[0] is not None:
+        raise Unfollowable("fused experts have no magnitudes of DoRA")
+    rows = shape[0] // experts
+    out = []
+    for expert in range(experts):
+        own = parts if experts == 1 else list(_within(parts, expert * rows, rows))
+        if own:
+            blocks = [_block(group, (rows, shape[1])) for group in _grouped(own)]
+            norms, by_column = magnitude
+            factors = replace(stacked(blocks), first=expert * rows, magnitude=norms, by_column=by_column)
+            out.append(factors)
+    return tuple(out)
 
 
-def moved(bound: BoundMapping, target: str, arrays: Mapping[str, Array]) -> Array:
-    """A difference of a whole tensor, moved as the tensor is; zero where there is none.
+def plain(bound: BoundMapping, target: str, source: str) -> bool:
+    """Whether a target is one source, element by element: what another kind of adapter may follow."""
+    instance, number = bound.given[target]
+    shape = instance.layout.target_shapes[number]
+    moves = [move for move in instance.layout.moves if move.target == number]
+    if len(moves) != 1 or instance.sources[moves[0].source] != (source,) or _steps(instance, moves[0]):
+        return False
+    [move] = moves
+    whole = bound.source.tensors[source].numel == prod(shape) == move.numel
+    same = bound.source.tensors[source].shape == shape
+    return whole and same and all(s == t for _, s, t in move.dims)
+
+
+def _steps(instance: Instance, move: Move) -> list[str]:
+    unit = instance.equation.units[instance.layout.unit_of_source[move.source]]
+    return [step.op.name for step in unit.steps if step.op.name != "cast"]
+
+
+def linear(instance: Instance, move: Move, *, is_difference: bool = True) -> float:
+    """The number that a rule multiplies a difference by: what it adds to both sides is no difference.
 
     Raises:
-        Unfollowable: a rule computes.
+        Unfollowable: it computes something else, or repeats elements.
     """
-    instance, number = bound.given[target]
-    present = [a for name, a in arrays.items() if instance in bound.taken.get(name, ())]
-    out = np.zeros(prod(instance.layout.target_shapes[number]), _alike(present)[0].dtype)
-    for move in instance.layout.moves:
-        names = instance.sources[move.source]
-        if move.target != number or not any(name in arrays for name in names):
-            continue
-        _plain(instance, move)
-        source = np.ascontiguousarray(arrays[names[0]]).reshape(-1)
-        sizes = [size for size, _, _ in move.dims]
-        taken = _indices([(n, s) for n, s, _ in move.dims], move.source_offset)
-        given = _indices([(n, t) for n, _, t in move.dims], move.target_offset)
-        assert len(taken) == prod(sizes)
-        out[given] = source[taken]
-    return out.reshape(instance.layout.target_shapes[number])
-
-
-def _plain(instance: Instance, move: Move) -> None:
     unit = instance.equation.units[instance.layout.unit_of_source[move.source]]
-    steps = [step.op.name for step in unit.steps if step.op.name != "cast"]
-    if steps or len(instance.sources[move.source]) != 1:
-        raise Unfollowable(f"{', '.join(steps) or 'an operation'} computes values")
+    factor, others = 1.0, []
+    for step in unit.steps:
+        match step.op.name:
+            case "cast":
+                pass
+            case "scale" if is_difference:
+                factor *= float(step.number("factor"))
+            case "add" if is_difference:
+                pass
+            case _:
+                others.append(step.op.name)
+    if others or len(instance.sources[move.source]) != 1:
+        raise Unfollowable(f"{', '.join(others) or 'an operation'} computes values")
     if any(not source for _, source, _ in move.dims):
         raise Unfollowable("it repeats elements")
+    return factor
 
 
 # --- rows and columns
@@ -102,13 +153,15 @@ def _plain(instance: Instance, move: Move) -> None:
 Loop = tuple[int, int, int]
 
 
-def _part(bound: BoundMapping, instance: Instance, move: Move, shape: tuple[int, ...]) -> Part:
-    _plain(instance, move)
+def _parts(
+    bound: BoundMapping, instance: Instance, move: Move, to_width: int, blocks: Sequence[Factors]
+) -> Iterator[Part]:
+    factor = linear(instance, move)
     [name] = instance.sources[move.source]
     source = bound.source.tensors[name].shape
     if len(source) < 2:
         raise Unfollowable(f"{name} is no matrix")
-    width, to_width = prod(source[1:]), prod(shape[1:])
+    width = int(blocks[0].down.shape[1])
     loops = [loop for dim in move.dims for loop in _at_borders(dim, width, to_width)]
     rows = [loop for loop in loops if loop[1] % width == 0 and loop[2] % to_width == 0]
     columns = [loop for loop in loops if loop[1] < width and loop[2] < to_width]
@@ -119,9 +172,36 @@ def _part(bound: BoundMapping, instance: Instance, move: Move, shape: tuple[int,
     if turned:
         rows = [(n, s, t // to_width) for n, s, t in turned if s < width]
         columns = [(n, s // width, t) for n, s, t in turned if s >= width]
-        return Part(name, True, *_ends(rows, at[1], to[0]), *_ends(columns, at[0], to[1]))
-    rows = [(n, s // width, t // to_width) for n, s, t in rows]
-    return Part(name, False, *_ends(rows, at[0], to[0]), *_ends(columns, at[1], to[1]))
+        ends = (*_ends(rows, at[1], to[0]), *_ends(columns, at[0], to[1]))
+    else:
+        rows = [(n, s // width, t // to_width) for n, s, t in rows]
+        ends = (*_ends(rows, at[0], to[0]), *_ends(columns, at[1], to[1]))
+    for block in blocks:
+        own = replace(block, scale=block.scale * factor)
+        if own.magnitude is not None and factor != 1.0:
+            own = replace(own, magnitude=scaled(own.magnitude, abs(factor)))
+        if (part := _of_block(Part(name, own, bool(turned), *ends))) is not None:
+            yield part
+
+
+def _of_block(part: Part) -> Part | None:
+    """What of a part is in the rows that its factors are for."""
+    first, count = part.factors.first, part.factors.up.shape[0]
+    stored = part.columns if part.turned else part.rows
+    inside = (stored >= first) & (stored < first + count)
+    if not inside.any():
+        return None
+    if part.turned:
+        return replace(part, columns=part.columns[inside] - first, to_columns=part.to_columns[inside])
+    return replace(part, rows=part.rows[inside] - first, to_rows=part.to_rows[inside])
+
+
+def _within(parts: Sequence[Part], first: int, count: int) -> Iterator[Part]:
+    """What of parts goes into these rows."""
+    for part in parts:
+        inside = (part.to_rows >= first) & (part.to_rows < first + count)
+        if inside.any():
+            yield replace(part, rows=part.rows[inside], to_rows=part.to_rows[inside] - first)
 
 
 def _at_borders(loop: Loop, width: int, to_width: int) -> Iterator[Loop]:
@@ -140,14 +220,50 @@ def _at_borders(loop: Loop, width: int, to_width: int) -> Iterator[Loop]:
 
 
 def _ends(loops: Sequence[Loop], source: int, target: int) -> tuple[Array, Array]:
-    return _indices([(n, s) for n, s, _ in loops], source), _indices([(n, t) for n, _, t in loops], target)
+    return indices([(n, s) for n, s, _ in loops], source), indices([(n, t) for n, _, t in loops], target)
 
 
-def _indices(loops: Sequence[tuple[int, int]], start: int) -> Array:
+def indices(loops: Sequence[tuple[int, int]], start: int) -> Array:
+    """Where the elements of nested loops lie: each loop a size and a step."""
     found = np.array([start])
     for size, step in loops:
         found = np.add.outer(found, np.arange(size) * step).reshape(-1)
     return found
+
+
+# --- magnitudes
+
+
+def _magnitude(parts: Sequence[Part], shape: tuple[int, int]) -> tuple[Array | None, bool]:
+    """The norms of a target's rows: those of its sources' rows, where rows stay whole.
+
+    Raises:
+        Unfollowable: a row loses columns, or some rows have no norm.
+    """
+    if all(part.factors.magnitude is None for part in parts):
+        return None, False
+    sides = {part.factors.by_column != part.turned for part in parts}
+    if len(sides) != 1 or any(part.factors.magnitude is None for part in parts):
+        raise Unfollowable("DoRA's magnitudes are of some of its parts only")
+    [by_column] = sides
+    out = np.zeros(shape[1] if by_column else shape[0], alike([_norms(part) for part in parts])[0].dtype)
+    given = np.zeros(out.shape, bool)
+    for part in parts:
+        rows, columns = (part.rows, part.to_rows), (part.columns, part.to_columns)
+        along, across = (columns, rows) if by_column else (rows, columns)
+        own = part.factors.up.shape[0] if part.factors.by_column else part.factors.down.shape[1]
+        if len(across[0]) != own or len(across[1]) != (shape[0] if by_column else shape[1]):
+            raise Unfollowable("DoRA's magnitudes are norms of whole rows, and it cuts or joins these")
+        out[along[1]] = _norms(part)[along[0]]
+        given[along[1]] = True
+    if not given.all():
+        raise Unfollowable("DoRA's magnitudes are of some of its parts only")
+    return out, by_column
+
+
+def _norms(part: Part) -> Array:
+    assert part.factors.magnitude is not None
+    return part.factors.magnitude
 
 
 # --- blocks of the rank
@@ -157,49 +273,42 @@ def _grouped(parts: Sequence[Part]) -> list[list[Part]]:
     """Parts that share a block of the rank: of one source, with the same columns, or the same rows."""
     groups: dict[tuple[object, ...], list[Part]] = {}
     for part in parts:
-        key = (part.source, part.turned, part.columns.tobytes(), part.to_columns.tobytes())
-        groups.setdefault(key, []).append(part)
+        columns = part.columns.tobytes(), part.to_columns.tobytes()
+        groups.setdefault((*_block_of(part), *columns), []).append(part)
     merged: dict[tuple[object, ...], list[Part]] = {}
     for group in groups.values():
         rows = sorted((p.rows.tobytes(), p.to_rows.tobytes()) for p in group)
-        merged.setdefault((group[0].source, group[0].turned, *rows), []).extend(group)
+        merged.setdefault((*_block_of(group[0]), *rows), []).extend(group)
     return list(merged.values())
 
 
-def _block(parts: Sequence[Part], shape: tuple[int, ...], factors: Factors) -> Factors:
-    down, up = (factors.up.T, factors.down.T) if parts[0].turned else (factors.down, factors.up)
-    new_down = np.zeros((factors.rank, prod(shape[1:])), down.dtype)
+def _block_of(part: Part) -> tuple[object, ...]:
+    return part.source, part.factors.first, part.factors.scale, part.turned
+
+
+def _block(parts: Sequence[Part], shape: tuple[int, int]) -> Factors:
+    first = parts[0]
+    factors = first.factors
+    down, up = (factors.up.T, factors.down.T) if first.turned else (factors.down, factors.up)
+    new_down = np.zeros((factors.rank, shape[1]), down.dtype)
     new_up = np.zeros((shape[0], factors.rank), up.dtype)
     for part in parts:
         new_down[:, part.to_columns] = down[:, part.columns]
         new_up[part.to_rows] = up[part.rows]
-    return replace(factors, down=new_down, up=new_up)
+    return replace(
+        factors, down=new_down, up=new_up, first=0, turned=factors.turned != first.turned, magnitude=None
+    )
 
 
-def _stacked(blocks: Sequence[Factors]) -> Factors:
+def stacked(blocks: Sequence[Factors]) -> Factors:
     if len(blocks) == 1:
         return blocks[0]
-    rank = sum(block.rank for block in blocks)
-    scale = blocks[0].scale
-    if not all(isclose(block.scale, scale) for block in blocks):
+    if not all(isclose(block.scale, blocks[0].scale) for block in blocks):
         # One alpha cannot say several scales: they go into the factors.
-        blocks = [replace(block, up=_scaled(block.up, block.scale)) for block in blocks]
-        scale = 1.0
-    told = any(block.alpha is not None for block in blocks)
-    down = np.concatenate(_alike([block.down for block in blocks]))
-    up = np.concatenate(_alike([block.up for block in blocks]), axis=1)
-    return Factors(down, up, scale * rank if told else None)
-
-
-def _alike(arrays: Sequence[Array]) -> list[Array]:
-    """In one type: their own, or float32 for a mixture of halves."""
-    types = {array.dtype for array in arrays}
-    if len(types) == 1:
-        return list(arrays)
-    widest = np.dtype("<f8") if np.dtype("<f8") in types else np.dtype("<f4")
-    return [array.astype(widest) for array in arrays]
-
-
-def _scaled(array: Array, scale: float) -> Array:
-    scaled: Array = np.multiply(array, scale, dtype=np.float64).astype(array.dtype)
-    return scaled
+        blocks = [balanced(block) for block in blocks]
+    down = np.concatenate(alike([block.down for block in blocks]))
+    up = np.concatenate(alike([block.up for block in blocks]), axis=1)
+    turned = {block.turned for block in blocks}
+    if len(turned) > 1:
+        raise Unfollowable("some of its parts are stored as transposes, and some are not")
+    return replace(blocks[0], down=down, up=up)

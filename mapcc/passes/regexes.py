@@ -77,3 +77,12 @@ def expression_of(segment: Segment) -> str:
         out.append(f"(?P<_{holes}>{body})")
         holes += 1
     return "".join(out)
+
+
+def matches_to_end(expression: str, text: str, seconds: float = 2.0) -> bool:
+    """Whether an expression matches ``text`` from its beginning, or from behind a dot, to its end.
+
+    Raises:
+        TimeoutError: it takes longer.
+    """
+    return regex.match(rf"(?:.*\.)?(?:{expression})$", text, timeout=seconds) is not None

@@ -42,6 +42,10 @@ PLACELESS = {
     "MC603",
     "MC808",
     "MC901",
+    "MC903",
+    "MC904",
+    "MC905",
+    "MC906",
 }
 
 GROUPS = {
