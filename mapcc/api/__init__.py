@@ -19,7 +19,8 @@ from mapcc.api.comparing import check_parts, diff
 from mapcc.api.converting import carry_out, convert, load, load_plan, make_plan, save_plan, verify_output
 from mapcc.api.emitting import emit_config, emit_script, invert, split_config
 from mapcc.api.fixing import Mended, apply_fixes, mended, write_mended
-from mapcc.api.library import check_models, identify, library, library_pages
+from mapcc.api.identifying import identify, identify_parts
+from mapcc.api.library import check_models, library, library_pages
 from mapcc.api.lora import ConvertedLora, convert_lora
 from mapcc.api.tables import Imported, check_table, import_table
 
@@ -42,6 +43,7 @@ __all__ = [
     "emit_script",
     "format_mapping",
     "identify",
+    "identify_parts",
     "import_table",
     "invert",
     "keys",

@@ -80,7 +80,9 @@ def _chained(
     result, at = None, source
     for number, mapping in enumerate(chain):
         last = target if number == len(chain) - 1 else None
-        options = options if number == 0 else {**options, "under": ""}  # those behind take what it gives
+        options = (
+            options if number == 0 else {**options, "under": "", "statements": ""}
+        )  # those behind take what it gives
         bound = bound_mapping(check(mapping, at, last, **options))  # type: ignore[arg-type]
         result = result_of(bound) if result is None else composed(result, bound)
         at = replace(result.keys(), config=source.config)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from mapcc.api.checking import (
     KeySet,
     MappingLike,
+    and_also,
     bound_mapping,
     check,
     held,
@@ -68,6 +69,7 @@ def split_config(
     target_config: str | Path | None = None,
     select: Select = None,
     under: str = "",
+    statements: str = "",
 ) -> Residual:
     """A mapping in two: what the config cannot say as a conversion, and a config for the rest.
 
@@ -80,7 +82,7 @@ def split_config(
 
     emit = _emitter(format)
     found = Diagnostics()
-    opened = opened_mapping(mapping, found)
+    opened = and_also(opened_mapping(mapping, found), statements)
     checked = held(opened, source, target, settings, source_config, target_config, select, under)
     return residual(bound_mapping(checked), opened.path, emit, dict(settings or {}))
 

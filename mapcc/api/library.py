@@ -1,16 +1,13 @@
-"""The library: what there is, which model a checkpoint is, and whether a mapping holds for its own models."""
+"""The library: what there is, and whether a mapping holds for its own models."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from mapcc.api.checking import Checked, KeySet, MappingLike, check, keys, opened_mapping, raise_if_any
+from mapcc.api.checking import Checked, MappingLike, check, opened_mapping, raise_if_any
 from mapcc.diagnostics.model import Diagnostics
 from mapcc.library.catalog import Entry, Pair, catalog, models_of
-from mapcc.library.identify import Match, known_models
-from mapcc.library.identify import identify as identified
 from mapcc.library.pages import pages
-from mapcc.tensors.selection import Select
 
 
 def library(*families: str) -> tuple[Entry, ...]:
@@ -20,17 +17,6 @@ def library(*families: str) -> tuple[Entry, ...]:
     True
     """
     return catalog(families=families)
-
-
-def identify(source: KeySet, *, select: Select = None) -> tuple[Match, ...]:
-    """The published models that a checkpoint resembles, the likeliest first; only headers are read.
-
-    Where ``matches[0].is_this`` is false, or there is none, the library does not have the model.
-
-    Raises:
-        MappingError: the checkpoint cannot be read.
-    """
-    return identified(keys(source, select=select), known_models(catalog()))
 
 
 def check_models(mapping: MappingLike) -> Iterator[tuple[Pair, Checked]]:

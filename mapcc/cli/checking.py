@@ -13,6 +13,7 @@ import typer
 from mapcc.cli.options import (
     KEYS_HELP,
     Dialect,
+    Drops,
     ListFormat,
     MappingFile,
     MappingForm,
@@ -27,6 +28,7 @@ from mapcc.cli.options import (
     Under,
     app,
     key_options,
+    with_drops,
     write_file,
 )
 from mapcc.cli.output import fail, report, say, say_name, write
@@ -71,6 +73,7 @@ def check(
     target_config: TargetConfig = None,
     select: Select = None,
     under: Under = "",
+    drop: Drops = None,
 ) -> None:
     """Hold a mapping against its key sets; no weight is read.
 
@@ -82,18 +85,29 @@ def check(
     if source is None:
         from mapcc.cli.library import check_models
 
-        if dialect or parts or lint or target or set_ or source_config or target_config or select or under:
+        if (
+            dialect
+            or parts
+            or lint
+            or target
+            or set_
+            or source_config
+            or target_config
+            or select
+            or under
+            or drop
+        ):
             message, help = "what a mapping is held against is missing", "--source SRC"
             fail([Diagnostic("MC007", message, help=help)])
         check_models(mapping, format.value)
-    options = key_options(set_, source_config, target_config, select, under)
+    options = with_drops(key_options(set_, source_config, target_config, select, under), drop)
     if dialect is None:
         checked = api.check(mapping, source, target, **options)  # type: ignore[arg-type]
     else:
-        if under:
-            message = "--under is for mappings, and this is a table"
+        if under or drop:
+            message = "--under and --drop are for mappings, and this is a table"
             fail([Diagnostic("MC007", message, help="mapcc import makes a mapping of it")])
-        del options["settings"], options["under"]
+        del options["settings"], options["under"], options["statements"]
         checked = api.check_table(str(mapping), dialect.value, source, target, **options)  # type: ignore[arg-type]
     if lint and checked.ok:
         checked = api.linted(checked)
@@ -135,12 +149,13 @@ def show(
     target_config: TargetConfig = None,
     select: Select = None,
     under: Under = "",
+    drop: Drops = None,
 ) -> None:
     """List each tensor of one side with what it comes from: where does this one go?"""
     from mapcc import api
     from mapcc.cli.summary import shown_json, shown_lines
 
-    options = key_options(set_, source_config, target_config, select, under)
+    options = with_drops(key_options(set_, source_config, target_config, select, under), drop)
     shown = [
         s
         for s in api.show(mapping, source, target, side=side.value, **options)

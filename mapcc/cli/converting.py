@@ -11,6 +11,7 @@ import typer
 from mapcc.cli.options import (
     KEYS_HELP,
     CopyMode,
+    Drops,
     MappingFile,
     Memory,
     Prefix,
@@ -26,6 +27,7 @@ from mapcc.cli.options import (
     app,
     key_options,
     size_of,
+    with_drops,
 )
 from mapcc.cli.output import report, say, say_name
 
@@ -46,12 +48,13 @@ def plan(
     target_config: TargetConfig = None,
     select: Select = None,
     under: Under = "",
+    drop: Drops = None,
 ) -> None:
     """Show what convert would do: files, ranges, memory, disk. No weight is read."""
     from mapcc import api
     from mapcc.cli.planned import plan_lines
 
-    options = key_options(set_, source_config, target_config, select, under)
+    options = with_drops(key_options(set_, source_config, target_config, select, under), drop)
     made = api.make_plan(
         mapping,
         source,
@@ -103,6 +106,7 @@ def convert(
     target_config: TargetConfig = None,
     select: Select = None,
     under: Under = "",
+    drop: Drops = None,
 ) -> None:
     """Convert a checkpoint. The output directory is absent or complete, never half written.
 
@@ -132,7 +136,7 @@ def convert(
             max_shard_size=size_of("--max-shard-size", max_shard_size),
             prefix=prefix,
             hash_source=hash_source,
-            **key_options(set_, source_config, target_config, select, under),  # type: ignore[arg-type]
+            **with_drops(key_options(set_, source_config, target_config, select, under), drop),  # type: ignore[arg-type]
         )
     mode = None if copy is CopyMode.auto else Copy(copy.value)
     running = Options(size_of("--memory", memory), workers, sync, hashes=hashes, copy=mode)

@@ -10,6 +10,7 @@ import typer
 
 from mapcc.cli.options import (
     KEYS_HELP,
+    Drops,
     MappingFile,
     Prefix,
     Select,
@@ -24,6 +25,7 @@ from mapcc.cli.options import (
     key_options,
     make_folder,
     size_of,
+    with_drops,
     write_file,
 )
 from mapcc.cli.output import report, say, say_name, write
@@ -52,11 +54,12 @@ def emit_config(
     target_config: TargetConfig = None,
     select: Select = None,
     under: Under = "",
+    drop: Drops = None,
 ) -> None:
     """Print a framework's own config that does what the mapping does, or say which rule it cannot say."""
     from mapcc import api
 
-    options = key_options(set_, source_config, target_config, select, under)
+    options = with_drops(key_options(set_, source_config, target_config, select, under), drop)
     if residual is None:
         write(api.emit_config(mapping, source, target, format=format, **options))
         return
@@ -93,6 +96,7 @@ def emit_script(
     target_config: TargetConfig = None,
     select: Select = None,
     under: Under = "",
+    drop: Drops = None,
 ) -> None:
     """Write a script that converts this checkpoint as `mapcc convert` does; it needs numpy, and no mapcc."""
     from mapcc import api
@@ -103,7 +107,7 @@ def emit_script(
         target,
         max_shard_size=size_of("--max-shard-size", max_shard_size),
         prefix=prefix,
-        **key_options(set_, source_config, target_config, select, under),
+        **with_drops(key_options(set_, source_config, target_config, select, under), drop),
     )
     if out is None:
         write(text)

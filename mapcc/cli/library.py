@@ -1,22 +1,17 @@
-"""Commands for the mappings that mapcc brings along: list, identify; and check without a source."""
+"""Commands for the mappings that mapcc brings along: list, docs; and check without a source."""
 
 from __future__ import annotations
 
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Optional
+from typing import Annotated, Optional
 
 import typer
 
-from mapcc.cli.options import KEYS_HELP, ListFormat, Select, app, make_folder, write_file
+from mapcc.cli.options import ListFormat, app, make_folder, write_file
 from mapcc.cli.output import report, say, say_name
 from mapcc.diagnostics.escape import escape
-
-if TYPE_CHECKING:
-    from mapcc.library.identify import Match
-
-SHOWN = 6  # lines of names for each kind of difference
 
 
 @app.command("list", epilog="Example: mapcc list wan")
@@ -43,68 +38,6 @@ def list_(
     if not listed:
         say("no such family", sys.stderr)
         raise SystemExit(1)
-
-
-@app.command(epilog="Example: mapcc identify model.safetensors")
-def identify(
-    source: Annotated[str, typer.Argument(metavar="SRC", help=KEYS_HELP)],
-    select: Select = None,
-) -> None:
-    """Say which published model a checkpoint is, from its names and shapes, and what fits it.
-
-    Ends with 0 if the library has the model, 1 if not.
-    """
-    from mapcc import api
-
-    matches = api.identify(source, select=select)
-    if not matches or not matches[0].is_this:
-        say("unknown: no model of the library has these names and shapes")
-        for match in matches[:1]:
-            shares = f"{match.named:.0%} of the names but for numbers, {match.same:.0%} with their shapes"
-            say(f"nearest: {_named(match)}: {shares}")
-        raise SystemExit(1)
-    best, *others = matches
-    tied = [match for match in others if (match.same, match.present) == (best.same, best.present)]
-    for match in (best, *tied):
-        _say_model(match, source)
-    _say_differences(best)
-    for match in [match for match in others if match.is_this and match not in tied][:2]:
-        say(f"near: {_named(match)}, but {_difference(match)}")
-
-
-def _say_model(match: Match, source: str) -> None:
-    say(_named(match) + ("" if match.is_exact else f": {match.same:.0%} of what is there"))
-    if match.prefix:
-        say(f"    under {escape(match.prefix)}")
-    for name in match.known.takes:
-        folder = f"converted_weights/{name.partition('/')[0]}"
-        say(f"    mapcc convert {name} --source {escape(source)} --out {folder}")
-
-
-def _say_differences(match: Match) -> None:
-    for word, names in _differences(match):
-        for name in names[:SHOWN]:
-            say(f"  {word}: {escape(name)}")
-        if len(names) > SHOWN:
-            say(f"  {word}: and {len(names) - SHOWN} more")
-
-
-def _named(match: Match) -> str:
-    return escape(f"{match.known.title}, {match.known.size}")
-
-
-def _difference(match: Match) -> str:
-    said = [
-        f"{names[0]} is {word}" + (f", and {len(names) - 1} more" if len(names) > 1 else "")
-        for word, names in _differences(match)
-    ]
-    return escape("; ".join(said))
-
-
-def _differences(match: Match) -> list[tuple[str, tuple[str, ...]]]:
-    words = ("absent", "unexpected", "of another shape")
-    lists = (match.missing, match.unexpected, match.misshapen)
-    return [(word, names) for word, names in zip(words, lists, strict=True) if names]
 
 
 def check_models(mapping: Path, format: str) -> None:

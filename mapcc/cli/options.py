@@ -104,6 +104,12 @@ Under = Annotated[
 ]
 
 
+Drops = Annotated[
+    Optional[list[str]],  # noqa: UP045
+    typer.Option("--drop", metavar="NAMES", help="Leave these out, too: 'vae.**'. A pattern; repeatable."),
+]
+
+
 def key_options(
     settings: list[str] | None,
     source_config: Path | None,
@@ -118,6 +124,13 @@ def key_options(
         "select": select,
         "under": under,
     }
+
+
+def with_drops(options: dict[str, object], drops: list[str] | None) -> dict[str, object]:
+    """The options of a check, and what is left out beside what the mapping leaves out."""
+    from mapcc.api.identifying import drop_statements
+
+    return {**options, "statements": drop_statements(drops or [])}
 
 
 def setting(text: str) -> tuple[str, int | float | str]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 
 from mapcc import resources
@@ -13,6 +15,8 @@ from mapcc.ir import rules
 from mapcc.syntax.load import Loader
 from mapcc.tensors.compact import is_compact, size_names
 from mapcc.tensors.documents import read_document
+
+_HEADER = re.compile(r"\s*(?:#|$|mapping |about )")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +51,13 @@ class Entry:
         return "; ".join(self.mapping.about(topic))
 
 
-def catalog(root: Path | None = None, families: Iterable[str] = ()) -> tuple[Entry, ...]:
+def catalog(
+    root: Path | None = None, families: Iterable[str] = (), *, headers: bool = False
+) -> tuple[Entry, ...]:
     """All mappings below ``root`` (the library's own folder), by name; or those of some families.
+
+    Args:
+        headers: read no further than what each says of itself: in ``mapping`` there are no rules then.
 
     Raises:
         MappingError: one cannot be read.
@@ -56,20 +65,28 @@ def catalog(root: Path | None = None, families: Iterable[str] = ()) -> tuple[Ent
     root = root or resources.mappings()
     wanted = set(families)
     found = [
-        entry(path)
+        entry(path, headers=headers)
         for path in sorted(root.glob("*/*.mapcc")) + sorted(root.glob("*/*.yaml"))
         if not wanted or path.parent.name in wanted
     ]
     return tuple(sorted(found, key=lambda each: each.name))
 
 
-def entry(path: Path) -> Entry:
+def entry(path: Path, *, headers: bool = False) -> Entry:
     """One mapping, with the models it says it is for."""
     diagnostics = Diagnostics()
-    mapping = Loader(diagnostics).load(path)
+    loader = Loader(diagnostics)
+    if headers and path.suffix == ".mapcc":
+        loader.preload(path, _header(path.read_text(encoding="utf-8")))
+    mapping = loader.load(path)
     if mapping is None or diagnostics.errors:
         raise MappingError(diagnostics)
     return Entry(f"{path.parent.name}/{path.stem}", path, mapping, declared_pairs(mapping, path))
+
+
+def _header(text: str) -> str:
+    """The lines before the first rule."""
+    return "".join(takewhile(_HEADER.match, text.splitlines(keepends=True)))
 
 
 def declared_pairs(mapping: rules.Mapping, path: Path) -> tuple[Pair, ...]:

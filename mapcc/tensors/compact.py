@@ -79,6 +79,14 @@ def read_compact(document: Document, select: str | None) -> dict[str, TensorSpec
         raise MappingError([document.fault(fault.rule, fault.key)]) from None
 
 
+def read_templates(document: Document, size: str) -> list[str]:
+    """The names of one size as they are written, folded. ``MappingError`` (MC003) if they are malformed."""
+    try:
+        return [pattern for pattern, _ in _entries(document, size, size_names(document))]
+    except _Fault as fault:
+        raise MappingError([document.fault(fault.rule, fault.key)]) from None
+
+
 def _size_names(document: Document) -> tuple[str, ...]:
     sizes = document.members["sizes"]
     if not isinstance(sizes, list) or not sizes or not all(isinstance(size, str) for size in sizes):

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from mapcc.dialects.vllm.read import from_object, read_vllm
 from mapcc.library.catalog import catalog
-from mapcc.library.identify import known_models
+from mapcc.library.known import known_models
 from mapcc.text import Source
 
 from .vllm_wheel import (

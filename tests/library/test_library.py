@@ -12,7 +12,8 @@ import pytest
 import mapcc
 from mapcc.errors import MappingError
 from mapcc.library.catalog import catalog, entry
-from mapcc.library.identify import Known, identify, known_models
+from mapcc.library.identify import identify
+from mapcc.library.known import Known, known_models
 from mapcc.tensors.spec import Manifest
 from tests.corpus.conftest import PAIRS
 from tests.library.test_fastvideo import TABLES
@@ -109,7 +110,8 @@ def test_names_of_a_known_model_with_other_shapes(tmp_path: Path, mapcc: Any) ->
 def test_a_near_miss_is_told(mapcc: Any) -> None:
     ran = mapcc("identify", mapping_keys("hunyuan_video/keys/official.json#t2v"))
     assert ran.code == 0
-    assert "mapcc convert hunyuan_video/official_to_diffusers" in ran.out
+    assert "mapcc check hunyuan_video/official_to_diffusers" in ran.out
+    assert "near: hunyuan_video: " in ran.out
     assert "t2v_distilled, but guidance_in.mlp.{0,2}.{weight,bias} is absent" in ran.out
 
 
