@@ -8,14 +8,36 @@ from typing import Annotated
 import typer
 
 from mapcc import __version__
-from mapcc.cli import checking, converting, emitting, identifying, library, lora, port, port_proof, tables
+from mapcc.cli import (
+    checking,
+    converting,
+    emitting,
+    library,
+    library_models,
+    library_pages,
+    lora,
+    port,
+    port_proof,
+    tables,
+)
 from mapcc.cli.options import app
 from mapcc.cli.output import fail, reader_may_go, say
 from mapcc.diagnostics.model import Diagnostic
 from mapcc.errors import MappingError
 
 # Each of these adds its commands to the application, in this order.
-COMMANDS = (checking, converting, emitting, library, identifying, lora, tables, port, port_proof)
+COMMANDS = (
+    checking,
+    converting,
+    emitting,
+    library,
+    library_models,
+    library_pages,
+    lora,
+    tables,
+    port,
+    port_proof,
+)
 
 
 # What an installation may do without, and how to get it.

@@ -1,4 +1,4 @@
-"""Commands for the mappings that mapcc brings along: list, docs; and check without a source."""
+"""Commands for the mappings that mapcc brings along: list; and check without a source."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Annotated, Optional
 
 import typer
 
-from mapcc.cli.options import ListFormat, app, make_folder, write_file
-from mapcc.cli.output import report, say, say_name
+from mapcc.cli.options import ListFormat, app
+from mapcc.cli.output import report, say
 from mapcc.diagnostics.escape import escape
 
 
@@ -53,25 +53,3 @@ def check_models(mapping: Path, format: str) -> None:
             say(f"{pair.size}: {summary(checked).splitlines()[0]}")
         worst = max(worst, checked.exit_code)
     raise SystemExit(worst)
-
-
-@app.command(epilog="Example: mapcc docs --out docs/library")
-def docs(
-    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Where the pages go.")],
-    families: Annotated[
-        Optional[list[str]],  # noqa: UP045
-        typer.Argument(metavar="FAMILY", help="Only these."),
-    ] = None,
-) -> None:
-    """Write the library's pages: what goes where, what is lost, and who proved it; and their index."""
-    from mapcc import api
-
-    pages = dict(api.library_pages(*(families or ())))
-    if len(pages) < 2:
-        say("no such family", sys.stderr)
-        raise SystemExit(1)
-    make_folder(out)
-    for name, text in pages.items():
-        write_file(out / name, text)
-    place = say_name(str(out))
-    say(f"{place}: {len(pages) - 1} pages and their index")
