@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ def origin(
     *,
     hash_source: bool = False,
     left_out: int = 0,
+    metadata_left_out: Mapping[str, Sequence[str]] | None = None,
 ) -> dict[str, Any]:
     """The values of the record: ``mapping``, ``options`` and ``source``.
 
@@ -40,6 +41,7 @@ def origin(
         hash_source: read every file of the source for its SHA-256; otherwise it is given where the
             Hub's cache tells it.
         left_out: how many tensors of the source lie outside of the prefix that was asked for.
+        metadata_left_out: the keys of its metadata that are not carried over, by why.
     """
     return {
         "mapping": [
@@ -51,6 +53,7 @@ def origin(
             "revision": next(filter(None, map(_revision, source.files)), None),
             "files": [_file(path, hash_source) for path in source.files],
             **({"left_out": left_out} if left_out else {}),
+            **({"metadata_left_out": metadata_left_out} if metadata_left_out else {}),
         },
     }
 

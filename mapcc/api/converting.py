@@ -58,6 +58,7 @@ def make_plan(
         MappingError: the mapping does not check clean, or the source has no weights.
     """
     from mapcc.origin import origin
+    from mapcc.passes.metadata import carried_metadata
     from mapcc.passes.under import left_out
     from mapcc.plan import make_plan as planned
 
@@ -76,6 +77,7 @@ def make_plan(
             asked,
             hash_source=hash_source,
             left_out=left_out(bound) if under else 0,
+            metadata_left_out=carried_metadata(bound).lost,
         )
         return replace(made, origin=record)
 

@@ -36,10 +36,14 @@ def _parts(file: OutputFile) -> str:
 
 
 def left_out_lines(plan: Plan) -> Iterator[str]:
-    """How much of the source lies outside of the prefix of ``--under``; nothing without one."""
+    """What of the source is not in the output, beside what the mapping drops; nothing, mostly."""
     source = plan.origin.get("source")
-    if isinstance(source, dict) and (count := source.get("left_out")):
+    if not isinstance(source, dict):
+        return
+    if count := source.get("left_out"):
         yield f"left out: {plural(count, 'source tensor')} outside of the prefix"
+    for why, keys in (source.get("metadata_left_out") or {}).items():
+        yield f"left out of __metadata__: {', '.join(map(escape, keys))}: {escape(why)}"
 
 
 def cost_line(plan: Plan, running: Options) -> str:

@@ -100,6 +100,7 @@ _REGISTRY = (
     Code("MC813", "allow that suppresses nothing", warning=True),
     Code("MC814", "assumed without a key set", warning=True),
     Code("MC816", "asked for a name that the source does not have", warning=True),
+    Code("MC817", "metadata that is not carried over", warning=True),
     # Adapters.
     Code("MC901", "adapter does not fit the model"),
     Code("MC902", "adapter cannot follow a rule"),

@@ -12,6 +12,7 @@ from mapcc.ir.program import Program
 from mapcc.passes.bind import bind_sources
 from mapcc.passes.coverage import cover
 from mapcc.passes.flatten import flatten
+from mapcc.passes.metadata import carried_metadata
 from mapcc.passes.verdict import check_bijections
 from mapcc.syntax.load import Loader
 from mapcc.tensors.spec import Manifest
@@ -48,4 +49,6 @@ def bind(
     binder = bind_sources(program, source, target, found)
     cover(binder)
     check_bijections(binder.bound, found)
+    if source.metadata:
+        found.extend(carried_metadata(binder.bound).told)
     return binder.bound

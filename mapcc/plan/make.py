@@ -8,6 +8,7 @@ from math import prod
 from mapcc.diagnostics.model import Diagnostic, Diagnostics
 from mapcc.errors import MappingError
 from mapcc.ir.bound import BoundMapping
+from mapcc.passes.metadata import carried_metadata
 from mapcc.plan.lower import Lowering
 from mapcc.plan.model import Fold, OutputFile, Plan, SourceFile, SourceTensor
 from mapcc.plan.moves import elements_read
@@ -49,7 +50,7 @@ def make_plan(
     tensors = sorted(lowering.run(), key=lambda tensor: tensor.place)
     if found.errors:
         raise MappingError(found)
-    files = output_files(divide(tensors, max_shard_size), prefix)
+    files = output_files(divide(tensors, max_shard_size), prefix, carried_metadata(bound).metadata)
     index = index_file(files, prefix)
     folds = tuple(lowering.folds)
     return Plan(

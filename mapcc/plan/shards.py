@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import prod
 
 from mapcc.plan.lower import Lowered
@@ -11,9 +11,6 @@ from mapcc.plan.model import IndexFile, OutputFile, OutputTensor
 from mapcc.plan.segments import alignment, segments, shifted
 from mapcc.tensors.index import INDEX, SUFFIX
 from mapcc.tensors.safetensors import header_bytes, padded
-
-# What torch's loaders ask for.
-METADATA = {"format": "pt"}
 
 
 def divide(tensors: Sequence[Lowered], max_size: int) -> list[list[Lowered]]:
@@ -34,18 +31,22 @@ def nbytes(tensor: Lowered) -> int:
     return prod(tensor.shape) * tensor.dtype.bits // 8
 
 
-def output_files(shards: Sequence[Sequence[Lowered]], prefix: str) -> tuple[OutputFile, ...]:
+def output_files(
+    shards: Sequence[Sequence[Lowered]], prefix: str, metadata: Mapping[str, str]
+) -> tuple[OutputFile, ...]:
     """Every file with the exact place of every tensor, named as the Hub's libraries name them."""
     count = len(shards)
-    return tuple(_output_file(_name(prefix, at, count), shard) for at, shard in enumerate(shards, 1))
+    return tuple(
+        _output_file(_name(prefix, at, count), shard, metadata) for at, shard in enumerate(shards, 1)
+    )
 
 
 def _name(prefix: str, at: int, count: int) -> str:
     return f"{prefix}{SUFFIX}" if count == 1 else f"{prefix}-{at:05}-of-{count:05}{SUFFIX}"
 
 
-def _output_file(name: str, shard: Sequence[Lowered]) -> OutputFile:
-    header, places = header_bytes([(t.name, t.dtype, t.shape) for t in shard], METADATA)
+def _output_file(name: str, shard: Sequence[Lowered], metadata: Mapping[str, str]) -> OutputFile:
+    header, places = header_bytes([(t.name, t.dtype, t.shape) for t in shard], metadata)
     tensors = tuple(
         OutputTensor(tensor.name, tensor.dtype, tensor.shape, begin, end, tensor.transfers)
         for tensor, (begin, end) in zip(shard, places, strict=True)

@@ -140,8 +140,16 @@ def _open_folder(
 def _manifest(
     where: Path, files: tuple[Path, ...], shards: Shards, select: Select, config: ConfigFile | None
 ) -> Manifest:
-    tensors = shards.tensors if shards.is_chosen else _selected(where, shards.tensors, select)
-    return Manifest(tensors, files, str(where), config, shards.metadata, shards.stamps, shards.skipped)
+    return Manifest(
+        shards.tensors if shards.is_chosen else _selected(where, shards.tensors, select),
+        files,
+        str(where),
+        config,
+        shards.metadata,
+        shards.stamps,
+        shards.skipped,
+        shards.differing,
+    )
 
 
 def _config(given: ConfigFile | None, anywhere: bool, *places: Path) -> ConfigFile | None:

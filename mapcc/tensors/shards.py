@@ -25,6 +25,7 @@ class Shards:
         twice: the names that two files hold, with the second file's index.
         skipped: entries of the files that are no tensors.
         is_chosen: whether these are the tensors that were selected, or all of them.
+        differing: keys of the metadata on which the files do not agree.
     """
 
     tensors: dict[str, TensorSpec]
@@ -33,12 +34,14 @@ class Shards:
     twice: dict[str, int]
     skipped: tuple[str, ...] = ()
     is_chosen: bool = False
+    differing: tuple[str, ...] = ()
 
 
 def read_shards(paths: Sequence[Path], select: Select = None) -> Shards:
     """Reads the headers of ``paths``. ``MappingError`` with the faults of all of them at once."""
     shards = Shards({}, {}, (), {})
     skipped: dict[str, None] = {}
+    differing: set[str] = set()
     stamps: list[Stamp] = []
     faults: list[Diagnostic] = []
     chosen = 0
@@ -52,13 +55,22 @@ def read_shards(paths: Sequence[Path], select: Select = None) -> Shards:
             if shards.tensors.setdefault(spec.name, spec) is not spec:
                 shards.twice.setdefault(spec.name, file)
         for key, text in header.metadata.items():
-            shards.metadata.setdefault(key, text)
+            if shards.metadata.setdefault(key, text) != text:
+                differing.add(key)
         stamps.append(header.stamp)
         skipped |= dict.fromkeys(header.skipped)
         chosen += header.is_chosen
     if faults:
         raise MappingError(faults)
-    return Shards(shards.tensors, shards.metadata, tuple(stamps), shards.twice, tuple(skipped), chosen > 0)
+    return Shards(
+        shards.tensors,
+        shards.metadata,
+        tuple(stamps),
+        shards.twice,
+        tuple(skipped),
+        chosen > 0,
+        tuple(sorted(differing)),
+    )
 
 
 def leads_outside(path: Path, root: Path) -> Diagnostic | None:

@@ -17,6 +17,8 @@ MAX_RANK = 64
 MAX_COUNT = 2**63 - 1  # what a signed 64-bit integer holds: every peer counts in these
 MAX_TENSORS = 1_000_000
 METADATA = "__metadata__"
+# What torch's loaders ask for.
+FORMAT = {"format": "pt"}
 
 
 class TensorSpec(NamedTuple):
@@ -62,6 +64,7 @@ class Manifest:
         where: the source, as it was named.
         config: the ``config.json`` of the source, read when first asked; None if there is none.
         metadata: the ``__metadata__`` of the files; of those that differ between shards, the first.
+        differing: its keys that have different values in different files.
         skipped: entries of the source that are no tensors of it: an epoch, an optimizer's state.
     """
 
@@ -72,6 +75,7 @@ class Manifest:
     metadata: dict[str, str]
     stamps: tuple[Stamp, ...] = ()
     skipped: tuple[str, ...] = ()
+    differing: tuple[str, ...] = ()
 
     @property
     def names(self) -> Collection[str]:

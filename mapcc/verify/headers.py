@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from mapcc.diagnostics.model import Diagnostic
 from mapcc.ir.bound import BoundMapping
 from mapcc.passes.findings import Findings
+from mapcc.passes.metadata import carried_metadata
 from mapcc.tensors.dtypes import Dtype
 from mapcc.tensors.spec import Manifest
 
@@ -31,6 +33,15 @@ def compare_headers(bound: BoundMapping, out: Manifest, findings: Findings) -> I
     for name in out.tensors:
         if name not in bound.given:
             findings.add("MC503", "the output has tensors that no rule gives", None, name, help=_HELP)
+
+
+def compare_metadata(bound: BoundMapping, out: Manifest) -> list[Diagnostic]:
+    """MC503 if the headers of an output of mapcc say something else than what is carried over."""
+    wanted = carried_metadata(bound).metadata
+    keys = sorted(wanted.keys() | out.metadata.keys())
+    wrong = [key for key in keys if wanted.get(key) != out.metadata.get(key) or key in out.differing]
+    message = "the output's __metadata__ is not what is carried over from the source"
+    return [Diagnostic("MC503", message, help=_HELP, names=tuple(wrong))] if wrong else []
 
 
 def _shown(dtype: Dtype | None) -> str:

@@ -19,6 +19,7 @@ from mapcc.tensors.keysets import open_keyset
 from mapcc.tensors.spec import Manifest
 from mapcc.text import Source
 from mapcc.verify.compare import compare
+from mapcc.verify.headers import compare_metadata
 
 Progress = Callable[[int, int], None]
 
@@ -38,6 +39,7 @@ def verify(
         return tuple(found)
     bound, output = _bound(record, source, out)
     found += _other_source(record, source)
+    found += compare_metadata(bound, output)
     found += compare(bound, output, samples=samples, seed=seed)
     return tuple(found)
 
