@@ -71,6 +71,7 @@ def convert_lora(
     prefix: str | None = None,
     skip: Sequence[str] = (),
     scale: float | None = None,
+    is_transposed: bool | None = None,
     settings: Mapping[str, Setting] | None = None,
 ) -> ConvertedLora:
     """An adapter for the mapping's source as one for its target, exactly: factors are cut, joined, moved.
@@ -90,6 +91,8 @@ def convert_lora(
         prefix: before every name that is written; what the reader expects, if left out.
         skip: patterns of names, as in the language, that are left out.
         scale: what products are multiplied by, where neither the file nor a config says so.
+        is_transposed: for PEFT: whether the class of the target's fused experts says so, and has them as
+            inputs x outputs; left out: GPT-OSS's does.
 
     Raises:
         MappingError: MC901: it does not fit the model; MC902: it cannot follow a rule; MC903: it is too
@@ -115,7 +118,7 @@ def convert_lora(
     config = find_config(lora.where, lora.metadata)
     read, known = _best(lora, models, under, names, config, scale)
     bound = _bound(opened, known, settings)
-    return _written(bound, read, lora, Path(out), known.where, to, prefix, skipped, config)
+    return _written(bound, read, lora, Path(out), known.where, to, prefix, skipped, config, is_transposed)
 
 
 def _best(
@@ -201,6 +204,7 @@ def _written(
     prefix: str | None,
     skipped: Mapping[str, tuple[str, ...]],
     config: tuple[str, object] | None,
+    is_transposed: bool | None,
 ) -> ConvertedLora:
     from mapcc.lora.results import carry
     from mapcc.lora.write import usual_prefix, write
@@ -212,7 +216,7 @@ def _written(
         raise MappingError([_too_large(int(str(size)))]) from None
     before = usual_prefix(to, targets) if prefix is None else prefix
     fields = config[1] if config and to == "peft" and isinstance(config[1], dict) else None
-    written = write(results, to, before, targets, adapter.alpha_dtype, fields)
+    written = write(results, to, before, targets, adapter.alpha_dtype, fields, is_transposed)
     faults = [*adapter.faults, *results.faults, *written.faults]
     if faults:
         raise MappingError(_told(faults, source, {n for names in skipped.values() for n in names}))
@@ -225,7 +229,7 @@ def _written(
         adapter.left_out,
         skipped,
         results.dropped,
-        {note: tuple(names) for note, names in written.notes.items()},
+        {note: tuple(names) for note, names in (adapter.notes | written.notes).items()},
     )
 
 

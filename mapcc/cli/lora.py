@@ -55,6 +55,13 @@ def lora(
         Optional[float],  # noqa: UP045
         typer.Option("--scale", metavar="X", help="alpha / rank, where nothing in the adapter says it."),
     ] = None,
+    is_transposed: Annotated[
+        Optional[bool],  # noqa: UP045
+        typer.Option(
+            "--is-transposed/--not-transposed",
+            help="Whether the class of the target's fused experts says is_transposed, as GPT-OSS's does.",
+        ),
+    ] = None,
     set_: Settings = None,
 ) -> None:
     """Convert a LoRA: cut and joined as its weights are, ranks stacked where weights are fused."""
@@ -71,6 +78,7 @@ def lora(
         prefix=prefix,
         skip=skip or (),
         scale=scale,
+        is_transposed=is_transposed,
         settings=settings,
     )
     if done.left_out:

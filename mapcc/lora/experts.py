@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from itertools import permutations
 
@@ -21,6 +21,10 @@ from mapcc.tensors.spec import Manifest, TensorSpec
 
 Scale = Callable[[str, int, TensorSpec | None, tuple[str, ...]], float]
 
+_SQUARE = {
+    False: "square experts, read as outputs x inputs, since their class does not say is_transposed",
+    True: "square experts, read as inputs x outputs, as GPT-OSS's",
+}
 # How transformers registers them. The last one's wrapper is PEFT's outermost.
 ORDER = ("gate_up_proj", "up_proj", "gate_proj", "down_proj")
 
@@ -51,9 +55,8 @@ def read_experts(
         if len(ways) > 1 and len(set(told)) == 1:
             ways = told[:1]
         if len(ways) > 1:
-            message = f"{name}: its experts are square, so that inputs and outputs cannot be told apart"
-            out.faults.append(Fault("MC901", message, group.names))
-            continue
+            ways = [is_inputs_first(name, model.tensors)]
+            out.notes.setdefault(_SQUARE[ways[0]], []).append(name)
         _add(group, name, ways[0], adapter, model, scale_of, out)
 
 
@@ -140,20 +143,29 @@ def _expert(down: Array, up: Array, expert: int, experts: int, turned: bool) -> 
     own_up = up.reshape(up.shape[0], -1, experts)[:, :, expert]
     if turned:
         own_down, own_up = own_up.T, own_down.T
-    return Factors(np.ascontiguousarray(own_down), np.ascontiguousarray(own_up), turned=turned)
+    return Factors(np.ascontiguousarray(own_down), np.ascontiguousarray(own_up), turned=None)
 
 
-def fused(blocks: Sequence[Factors], experts: int) -> tuple[Array, Array]:
+def is_inputs_first(name: str, names: Collection[str]) -> bool:
+    """Whether PEFT takes a parameter of fused experts for inputs x outputs.
+
+    It does so where the module's class says ``is_transposed``. In transformers GPT-OSS's does, whose experts
+    have biases; Llama 4's are inputs x outputs too, but its class does not say so, and PEFT does not ask.
+    """
+    return f"{name}_bias" in names
+
+
+def fused(blocks: Sequence[Factors], experts: int, inputs_first: bool) -> tuple[Array, Array]:
     """The factors of all experts as PEFT writes them; ranks are filled up with zeros to the largest."""
     rank = max(block.rank for block in blocks)
     first = blocks[0]
     ends = (first.up.shape[0], first.down.shape[1])
-    outputs, inputs = ends[::-1] if first.turned else ends
+    outputs, inputs = ends[::-1] if inputs_first else ends
     down = np.zeros((experts, rank, inputs), first.down.dtype)
     up = np.zeros((outputs, rank, experts), first.up.dtype)
     for block in blocks:
         expert = block.first // block.up.shape[0]
-        own_down, own_up = (block.up.T, block.down.T) if block.turned else (block.down, block.up)
+        own_down, own_up = (block.up.T, block.down.T) if inputs_first else (block.down, block.up)
         down[expert, : block.rank] = own_down
         up[:, : block.rank, expert] = own_up
     return down.reshape(experts * rank, inputs), up.reshape(outputs, rank * experts)

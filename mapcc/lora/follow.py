@@ -77,25 +77,29 @@ def _followed(
     shape: tuple[int, int],
     adapter: Mapping[str, tuple[Factors, ...]],
 ) -> tuple[Factors, ...]:
+    full = instance.layout.target_shapes[number]
+    experts = full[0] if shape[1] != prod(full[1:]) else 1
     parts = [
         part
         for move in instance.layout.moves
         if move.target == number
         for name in instance.sources[move.source]
         if name in adapter
-        for part in _parts(bound, instance, move, shape[1], adapter[name])
+        for part in _parts(bound, instance, move, shape[1], experts, adapter[name])
     ]
     if not parts:
         return ()
     magnitude = _magnitude(parts, shape)
-    full = instance.layout.target_shapes[number]
-    experts = full[0] if shape[1] != prod(full[1:]) else 1
     if experts != 1 and magnitude[0] is not None:
         raise Unfollowable("fused experts have no magnitudes of DoRA")
     rows = shape[0] // experts
+    reaching: dict[int, list[Part]] = {}
+    for part in parts:
+        for expert in range(int(part.to_rows.min()) // rows, int(part.to_rows.max()) // rows + 1):
+            reaching.setdefault(expert, []).append(part)
     out = []
-    for expert in range(experts):
-        own = parts if experts == 1 else list(_within(parts, expert * rows, rows))
+    for expert in sorted(reaching):
+        own = parts if experts == 1 else list(_within(reaching[expert], expert * rows, rows))
         if own:
             blocks = [_block(group, (rows, shape[1])) for group in _grouped(own)]
             norms, by_column = magnitude
@@ -154,7 +158,12 @@ Loop = tuple[int, int, int]
 
 
 def _parts(
-    bound: BoundMapping, instance: Instance, move: Move, to_width: int, blocks: Sequence[Factors]
+    bound: BoundMapping,
+    instance: Instance,
+    move: Move,
+    to_width: int,
+    experts: int,
+    blocks: Sequence[Factors],
 ) -> Iterator[Part]:
     factor = linear(instance, move)
     [name] = instance.sources[move.source]
@@ -162,26 +171,44 @@ def _parts(
     if len(source) < 2:
         raise Unfollowable(f"{name} is no matrix")
     width = int(blocks[0].down.shape[1])
+    for turned, ends in _ways(move, width, to_width, max(len(blocks), experts)):
+        stored = ends[2] if turned else ends[0]
+        for block in _reached(blocks, stored):
+            own = replace(block, scale=block.scale * factor)
+            if own.magnitude is not None and factor != 1.0:
+                own = replace(own, magnitude=scaled(own.magnitude, abs(factor)))
+            if (part := _of_block(Part(name, own, turned, *ends))) is not None:
+                yield part
+
+
+def _ways(
+    move: Move, width: int, to_width: int, blocks: int
+) -> Iterator[tuple[bool, tuple[Array, Array, Array, Array]]]:
+    """The rows and columns of a move; of a transpose within each of several blocks, for each of these."""
     loops = [loop for dim in move.dims for loop in _at_borders(dim, width, to_width)]
     rows = [loop for loop in loops if loop[1] % width == 0 and loop[2] % to_width == 0]
     columns = [loop for loop in loops if loop[1] < width and loop[2] < to_width]
     turned = [loop for loop in loops if loop not in rows and loop not in columns]
     at, to = divmod(move.source_offset, width), divmod(move.target_offset, to_width)
-    if turned and (rows or columns):
-        raise Unfollowable("it mixes rows with columns")
-    if turned:
-        rows = [(n, s, t // to_width) for n, s, t in turned if s < width]
-        columns = [(n, s // width, t) for n, s, t in turned if s >= width]
-        ends = (*_ends(rows, at[1], to[0]), *_ends(columns, at[0], to[1]))
-    else:
+    if not turned:
         rows = [(n, s // width, t // to_width) for n, s, t in rows]
-        ends = (*_ends(rows, at[0], to[0]), *_ends(columns, at[1], to[1]))
-    for block in blocks:
-        own = replace(block, scale=block.scale * factor)
-        if own.magnitude is not None and factor != 1.0:
-            own = replace(own, magnitude=scaled(own.magnitude, abs(factor)))
-        if (part := _of_block(Part(name, own, bool(turned), *ends))) is not None:
-            yield part
+        yield False, (*_ends(rows, at[0], to[0]), *_ends(columns, at[1], to[1]))
+        return
+    if columns or prod(size for size, _, _ in rows) > blocks:
+        raise Unfollowable("it mixes rows with columns")
+    outer = [(n, s // width, t // to_width) for n, s, t in rows]
+    rows = [(n, s, t // to_width) for n, s, t in turned if s < width]
+    columns = [(n, s // width, t) for n, s, t in turned if s >= width]
+    for row, to_row in zip(*_ends(outer, at[0], to[0]), strict=True):
+        yield True, (*_ends(rows, at[1], int(to_row)), *_ends(columns, int(row), to[1]))
+
+
+def _reached(blocks: Sequence[Factors], stored: Array) -> Sequence[Factors]:
+    """The blocks that may have some of these rows: they are of one size, in order."""
+    if len(blocks) == 1:
+        return blocks
+    count = blocks[0].up.shape[0]
+    return blocks[int(stored.min()) // count : int(stored.max()) // count + 1]
 
 
 def _of_block(part: Part) -> Part | None:
@@ -295,9 +322,8 @@ def _block(parts: Sequence[Part], shape: tuple[int, int]) -> Factors:
     for part in parts:
         new_down[:, part.to_columns] = down[:, part.columns]
         new_up[part.to_rows] = up[part.rows]
-    return replace(
-        factors, down=new_down, up=new_up, first=0, turned=factors.turned != first.turned, magnitude=None
-    )
+    turned = None if factors.turned is None else factors.turned != first.turned
+    return replace(factors, down=new_down, up=new_up, first=0, turned=turned, magnitude=None)
 
 
 def stacked(blocks: Sequence[Factors]) -> Factors:
@@ -309,6 +335,4 @@ def stacked(blocks: Sequence[Factors]) -> Factors:
     down = np.concatenate(alike([block.down for block in blocks]))
     up = np.concatenate(alike([block.up for block in blocks]), axis=1)
     turned = {block.turned for block in blocks}
-    if len(turned) > 1:
-        raise Unfollowable("some of its parts are stored as transposes, and some are not")
-    return replace(blocks[0], down=down, up=up)
+    return replace(blocks[0], down=down, up=up, turned=turned.pop() if len(turned) == 1 else None)

@@ -20,7 +20,8 @@ class Factors:
         down: rank x inputs: the columns of a convolution count as inputs.
         up: outputs x rank.
         first: the first row of the weight that they are for; those of fused experts are for a part of it.
-        turned: the weight is stored as the transpose of what the module multiplies with.
+        turned: the weight is stored as the transpose of what the module multiplies with; None where
+            nothing tells.
         magnitude: of DoRA: the norm of each row, or None.
         by_column: the norms are of columns.
         embedding: they are an embedding's.
@@ -30,7 +31,7 @@ class Factors:
     up: Array
     scale: float = 1.0
     first: int = 0
-    turned: bool = False
+    turned: bool | None = False
     magnitude: Array | None = None
     by_column: bool = False
     embedding: bool = False
@@ -89,7 +90,7 @@ class Adapter:
         prefix: what stood before the modules' names.
         left_out: names that do not begin with the prefix that was asked for.
         alpha_dtype: of the alphas; None if there are none.
-        notes: what is to be said of it.
+        notes: what is to be said, and of which of the model's tensors.
     """
 
     factors: dict[str, tuple[Factors, ...]] = field(default_factory=dict)
@@ -100,7 +101,7 @@ class Adapter:
     prefix: str = ""
     left_out: int = 0
     alpha_dtype: np.dtype[Any] | None = None
-    notes: list[str] = field(default_factory=list)
+    notes: dict[str, list[str]] = field(default_factory=dict)
 
 
 def alike(arrays: list[Array]) -> list[Array]:

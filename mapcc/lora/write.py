@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from mapcc.lora.experts import fused, registered
+from mapcc.lora.experts import fused, is_inputs_first, registered
 from mapcc.lora.follow import Unfollowable, stacked
 from mapcc.lora.model import Array, Factors, Fault, Whole, balanced
 from mapcc.lora.peft_config import PeftModule, peft_config
@@ -61,6 +61,7 @@ def write(
     targets: Shapes,
     alpha_dtype: np.dtype[Any] | None = None,
     source_config: Mapping[str, object] | None = None,
+    is_transposed: bool | None = None,
 ) -> Written:
     """The output's tensors.
 
@@ -70,8 +71,9 @@ def write(
         targets: all tensors of the target, with their shapes.
         alpha_dtype: of alphas, if the source has some.
         source_config: PEFT's, of the source.
+        is_transposed: what the class of the target's fused experts says; None: what their names tell.
     """
-    writer = _Writer(results, reader, prefix, targets, alpha_dtype)
+    writer = _Writer(results, reader, prefix, targets, alpha_dtype, is_transposed)
     writer.all(dict(source_config or {}))
     return writer.out
 
@@ -84,12 +86,14 @@ class _Writer:
         prefix: str,
         targets: Shapes,
         alpha_dtype: np.dtype[Any] | None,
+        is_transposed: bool | None,
     ) -> None:
         self.results = results
         self.reader = reader
         self.prefix = prefix
         self.targets = targets
         self.alpha_dtype = alpha_dtype
+        self.is_transposed = is_transposed
         self.out = Written()
         self.weights = dict(results.weights)
         self.biases: dict[str, Array] = {}
@@ -250,7 +254,7 @@ class _Writer:
         [one] = own
         shape = self.targets[target]
         name = self._name(target)
-        turned = one.turned and self.reader == "peft"
+        turned = bool(one.turned) and self.reader == "peft"
         down, up = (one.up.T, one.down.T) if turned or one.embedding else (one.down, one.up)
         if one.embedding:
             self.out.tensors[f"{name}.lora_embedding_A"] = down
@@ -283,7 +287,10 @@ class _Writer:
         if len({f.scale for f in factors}) > 1:
             factors = tuple(balanced(f) for f in factors)
         shape = self.targets[target]
-        down, up = fused(factors, shape[0])
+        inputs_first = is_inputs_first(target, self.targets)
+        if self.is_transposed is not None:
+            inputs_first = self.is_transposed
+        down, up = fused(factors, shape[0], inputs_first)
         module = target.rpartition(".")[0]
         depth = len([t for t in self.weights if t.rpartition(".")[0] == module and _after(t, target)])
         name = self.prefix + module + ".base_layer" * depth
