@@ -16,6 +16,7 @@ from typing import NamedTuple
 from zlib import crc32
 
 from mapcc.runtime.fs import cannot_write, door, writing
+from mapcc.tensors.strict_json import JsonFault, loads
 
 SUFFIX = ".mapcc-journal"
 _OPEN = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
@@ -73,8 +74,14 @@ class Journal:
         self.is_torn = False
 
     def unlink(self) -> None:
+        """Remove it, unless somebody has, or has put another in its place."""
         with writing(self.path):
-            door.unlink(self.path)
+            if self.is_there():
+                door.unlink(self.path)
+
+    def is_there(self) -> bool:
+        """Whether the file of that name is still this one."""
+        return _is_there(self.fd, self.path)
 
     def close(self) -> None:
         os.close(self.fd)
@@ -152,5 +159,7 @@ def _content(line: bytes) -> object:
     text, _, check = line.rpartition(b" ")
     if check != b"%08x" % crc32(text):
         return None
-    found: object = json.loads(text)
-    return found
+    try:
+        return loads(text.decode())
+    except (JsonFault, UnicodeDecodeError):
+        return None

@@ -200,6 +200,7 @@ def _finish(plan: Plan, key: str, stage: Staging) -> None:
             file.write(content, 0)
             if stage.durable:
                 file.sync()
+            stage.seal(name, file.fd)
         finally:
             file.close()
 

@@ -19,6 +19,7 @@ from mapcc.runtime.fs import cannot_write
 from mapcc.runtime.journal import Entry
 from mapcc.tensors.disk import read_all
 from mapcc.tensors.index import shard_fault
+from mapcc.tensors.strict_json import JsonFault, loads
 
 RECORD = "mapcc.manifest.json"
 _FORMAT = 1
@@ -73,7 +74,7 @@ def read_record(folder: Path) -> Record:
     try:
         if raw is None:
             raise ValueError(f"it has more than {_MOST:,} bytes")
-        content = json.loads(raw)
+        content: Any = loads(raw.decode(), "floats")
         if content.pop("mapcc manifest") != _FORMAT:
             raise ValueError("of another version")
         index = content.pop("index")
@@ -83,7 +84,7 @@ def read_record(folder: Path) -> Record:
             raise ValueError(f"{named[0]!r}: {rule}")
         _check_origin(**{key: content[key] for key in ("mapping", "options", "source") if key in content})
         return Record(content.pop("plan"), content, files, int(content.pop("block")), named)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (JsonFault, ValueError, KeyError, TypeError, AttributeError) as error:
         message = f"`{path}` is not a manifest of mapcc: {error}"
         raise MappingError([Diagnostic("MC003", message)]) from None
 

@@ -14,23 +14,46 @@ import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import NamedTuple
 
-from mapcc.runtime.fs import NewFile, cannot_write, door, sync_folder, writing
+from mapcc.runtime.fs import FOLDER, NewFile, cannot_write, door, sync_folder, writing
 from mapcc.runtime.journal import SUFFIX as JOURNAL
 from mapcc.runtime.journal import Entry, Journal, open_journal
 
 PARTIAL = ".mapcc-partial"
 
 
+_AGAIN = "convert again when nothing else changes that folder"
+
+
+class _File(NamedTuple):
+    """What tells one file from another."""
+
+    device: int
+    inode: int
+    size: int
+
+
+def _file(status: os.stat_result) -> _File:
+    return _File(status.st_dev, status.st_ino, status.st_size)
+
+
 class Staging:
     """The folder in which an output grows. Made by :func:`staging`."""
 
-    __slots__ = ("_is_done", "_journal", "_parents", "durable", "folder", "out")
+    __slots__ = ("_fd", "_is_done", "_journal", "_made", "_parents", "durable", "folder", "out")
 
     def __init__(self, out: Path, journal: Journal, parents: Sequence[Path], durable: bool) -> None:
         self.out, self.folder, self.durable = out, out.with_name(out.name + PARTIAL), durable
         self._journal, self._parents = journal, parents
         self._is_done = False
+        self._fd: int | None = None
+        self._made: dict[str, _File] = {}
+
+    def hold(self) -> None:
+        """The folder is there: from now on it is this one, whatever gets its name."""
+        with writing(self.folder):
+            self._fd = os.open(self.folder, FOLDER | os.O_NOFOLLOW)
 
     @property
     def finished(self) -> dict[str, Entry]:
@@ -46,10 +69,16 @@ class Staging:
         with writing(file.path):
             if self.durable:
                 sync_folder(self.folder)
-            size = os.fstat(file.fd).st_size
-        entry = Entry(file.path.name, size, tuple(blocks))
+        made = self.seal(file.path.name, file.fd)
+        entry = Entry(file.path.name, made.size, tuple(blocks))
         self._journal.add(entry)
         return entry
+
+    def seal(self, name: str, fd: int) -> _File:
+        """What is finished is this file: the commit looks whether it still is."""
+        with writing(self.folder / name):
+            made = self._made[name] = _file(os.fstat(fd))
+        return made
 
     def remove(self, name: str) -> None:
         path = self.folder / name
@@ -73,7 +102,11 @@ class Staging:
             raise cannot_write(self.out, "the disk is too full", short)
 
     def commit(self) -> None:
-        """Give the folder its name. Nothing else makes an output appear."""
+        """Give the folder its name. Nothing else makes an output appear.
+
+        MC005 if somebody has taken away, or exchanged, what it is made of.
+        """
+        self._check()
         with writing(self.out):
             if self.durable:
                 sync_folder(self.folder)
@@ -82,6 +115,31 @@ class Staging:
             if self.durable:
                 sync_folder(self.out.parent)
             self._journal.unlink()
+        if not self._is_held(self.out):
+            raise cannot_write(self.out, "another folder was put in the place of its own", help=_AGAIN)
+
+    def _check(self) -> None:
+        """That each file which the output names is there, and is the one that was written."""
+        if not self._is_held(self.folder):
+            why = f"`{self.folder.name}` was taken away, or exchanged, while it was written"
+            raise cannot_write(self.out, why, help=_AGAIN)
+        for name, made in self._made.items():
+            try:
+                found = _file(os.stat(name, dir_fd=self._fd, follow_symlinks=False))
+            except OSError:
+                found = None
+            if found != made:
+                self.finished.pop(name, None)
+                what = "taken away" if found is None else "exchanged, or has another size"
+                raise cannot_write(
+                    self.out, f"its file `{name}` was {what}, after it was written", help=_AGAIN
+                )
+
+    def _is_held(self, path: Path) -> bool:
+        try:
+            return self._fd is not None and os.path.samestat(os.fstat(self._fd), path.lstat())
+        except OSError:
+            return False
 
     def leave(self) -> None:
         """Without a commit: keep what another attempt can use, and nothing else."""
@@ -90,7 +148,8 @@ class Staging:
         with suppress(OSError):
             if self.folder.is_symlink():
                 return
-            is_made = self.folder.is_dir()  # the disk may have been too full even for that
+            # The disk may have been too full even for that; or what is there is somebody else's by now.
+            is_made = self.folder.is_dir() and (self._fd is None or self._is_held(self.folder))
             if is_made:
                 _clear(self.folder, set(self.finished))
             if self.finished:
@@ -99,7 +158,8 @@ class Staging:
                 door.rmdir(self.folder)
                 if self.durable:
                     sync_folder(self.out.parent)  # should it stay after all, then with its journal
-            door.unlink(self._journal.path)
+            if self._journal.is_there():
+                door.unlink(self._journal.path)
             for parent in reversed(self._parents):
                 door.rmdir(parent)
 
@@ -108,6 +168,8 @@ class Staging:
         self._journal.entries.clear()
 
     def unlock(self) -> None:
+        if self._fd is not None:
+            os.close(self._fd)
         self._journal.close()
 
 
@@ -135,6 +197,7 @@ def staging(out: Path, run: str, *, durable: bool = True) -> Iterator[Staging]:
         if folder.is_symlink() or not folder.is_dir():
             why = "it is in the way, and not of mapcc's making"
             raise cannot_write(folder, why, help="remove it, or choose another --out")
+        claimed.hold()
         if durable:
             with writing(folder):
                 sync_folder(folder.parent)  # both names, before anything is in the folder

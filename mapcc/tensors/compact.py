@@ -27,7 +27,7 @@ from mapcc.diagnostics.suggest import nearest
 from mapcc.errors import MappingError
 from mapcc.tensors.documents import Document
 from mapcc.tensors.dtypes import Dtype, parse_dtype
-from mapcc.tensors.spec import MAX_TENSORS, TensorSpec, name_faults, shape_fault
+from mapcc.tensors.spec import MAX_NAME, MAX_TENSORS, TensorSpec, name_faults, shape_fault
 
 MEMBERS = {"sizes", "numbers", "groups"}
 SIZE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]*")
@@ -35,6 +35,7 @@ SIZE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]*")
 _LAYOUT = re.compile(r"(?:([A-Za-z0-9_]+) )?\[(.*)\]")
 _INDICES = re.compile(r"\{([^{}]*)\}")
 _FORM = 'an entry is "BF16 [2, 3]" or "[2, 3]", with numbers or their names'
+_MOST = f"a key set has at most {MAX_TENSORS:,} tensors"
 _LONGEST = 100_000  # indices in one pair of braces
 
 
@@ -143,7 +144,7 @@ def _entries(document: Document, size: str, sizes: tuple[str, ...]) -> Iterator[
 
 
 def _layout(pattern: str, text: str, numbers: dict[str, int]) -> tuple[Dtype | None, tuple[int, ...]]:
-    match = _LAYOUT.fullmatch(text)
+    match = _LAYOUT.fullmatch(text) if len(text) <= MAX_NAME else None
     if match is None:
         raise _Fault(_FORM, pattern)
     word, dims = match[1], match[2].split(",") if match[2].strip() else []
@@ -169,17 +170,20 @@ def _names(pattern: str, numbers: dict[str, int], room: int) -> Iterator[str]:
     texts, braces = parts[::2], parts[1::2]
     if any("{" in text or "}" in text for text in texts):
         raise _Fault("braces hold indices, and do not nest", pattern)
-    choices = [_indices(brace, numbers, pattern) for brace in braces]
+    if sum(map(len, texts)) > MAX_NAME:
+        raise _Fault(f"a name has at most {MAX_NAME:,} bytes", pattern[:MAX_NAME])
+    choices = []
     count = 1
-    for choice in choices:
-        count *= len(choice)
-    if count > room:
-        raise _Fault(f"a key set has at most {MAX_TENSORS:,} tensors", pattern)
+    for brace in braces:
+        choices.append(_indices(brace, numbers, pattern, room))
+        count *= len(choices[-1])
+        if count > room:
+            raise _Fault(_MOST, pattern)
     for indices in product(*choices):
         yield texts[0] + "".join(f"{index}{text}" for index, text in zip(indices, texts[1:], strict=True))
 
 
-def _indices(text: str, numbers: dict[str, int], pattern: str) -> Sequence[int]:
+def _indices(text: str, numbers: dict[str, int], pattern: str, room: int) -> Sequence[int]:
     found: list[int] = []
     for run in text.split(","):
         low, dots, high = run.partition("..")
@@ -188,4 +192,6 @@ def _indices(text: str, numbers: dict[str, int], pattern: str) -> Sequence[int]:
         if not first <= last <= first + _LONGEST:
             raise _Fault(f"{run.strip()!r} is no range of indices", pattern)
         found += range(first, last + 1)
+        if len(found) > room:
+            raise _Fault(_MOST, pattern)
     return found

@@ -43,6 +43,7 @@ def read_document(path: Path, numbers: Numbers = "naturals") -> Document:
         text = raw.decode()
     except UnicodeDecodeError as error:
         raise MappingError([_fault(path, f"it is not UTF-8 at byte {error.start:,}")]) from None
+    del raw
     try:
         members = load_entries(text, numbers)
     except JsonFault as fault:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from pathlib import Path
 
 from mapcc.diagnostics.model import Diagnostic
 from mapcc.tensors.disk import read_at
 
-LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # the first pickle of torch before 1.6: a number
+# The first pickle of torch before 1.6, of whatever protocol: a number.
+_LEGACY = re.compile(rb"\x80[\x02-\x05](?:\x95.{8})?\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19\.", re.DOTALL)
 SNIFFED = 264  # bytes from the start of a file: the mark of a tar archive ends at 262
 PICKLED = (".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle")
 
@@ -34,6 +36,11 @@ _RESAVE_TAR = _RESAVE.replace("weights_only=True", "weights_only=False")
 _ELSEWHERE = "where its classes are, save its tensors by name: torch.save({name: tensor, ...}, 'weights.pt')"
 
 
+def is_legacy(start: bytes) -> bool:
+    """Whether a file that begins so was written by ``torch.save`` before release 1.6."""
+    return _LEGACY.match(start) is not None
+
+
 def foreign_kind(start: bytes) -> str | None:
     """What a file is that begins with these bytes; None if it may be one that mapcc reads.
 
@@ -44,7 +51,7 @@ def foreign_kind(start: bytes) -> str | None:
     """
     if start[257:262] == b"ustar":
         return _TAR
-    if start[8:9] == b"{" or start.startswith(LEGACY):
+    if start[8:9] == b"{" or is_legacy(start):
         return None
     return next((kind for magic, kind in _MAGICS if start.startswith(magic)), None)
 

@@ -13,7 +13,7 @@ from mapcc.tensors.disk import listing, reading
 from mapcc.tensors.documents import ConfigFile, Document, read_document
 from mapcc.tensors.factory import PREFIX, read_factory
 from mapcc.tensors.folder import folder_files
-from mapcc.tensors.foreign import PICKLED, foreign, foreign_kind, sniff
+from mapcc.tensors.foreign import PICKLED, foreign, foreign_kind, is_legacy, sniff
 from mapcc.tensors.index import open_index
 from mapcc.tensors.keysfile import read_keys
 from mapcc.tensors.parts import ranks_among, ranks_together
@@ -22,7 +22,7 @@ from mapcc.tensors.shards import Shards, leads_outside, read_shards
 from mapcc.tensors.spec import Manifest, TensorSpec
 from mapcc.tensors.strict_json import collector_off
 from mapcc.tensors.variants import SUFFIX, is_index
-from mapcc.tensors.weights import is_archive, is_legacy, not_selectable
+from mapcc.tensors.weights import is_archive, not_selectable
 
 _READS = (
     "mapcc reads .safetensors files, archives of torch.save and TorchScript (.pt, .pth, .bin, .ckpt), .npz, "

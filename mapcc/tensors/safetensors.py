@@ -21,7 +21,7 @@ from mapcc.tensors.disk import Stamp, read_at, reading
 from mapcc.tensors.dtypes import DTYPES, Dtype
 from mapcc.tensors.foreign import foreign, foreign_kind, sniff
 from mapcc.tensors.spec import MAX_TENSORS, METADATA, TensorSpec, name_fault, name_faults, shape_fault
-from mapcc.tensors.strict_json import JsonFault, collector_off, find_key, loads
+from mapcc.tensors.strict_json import JsonFault, check_cost, collector_off, find_key, loads
 
 MAX_HEADER = 100_000_000  # bytes, as the library has it
 MAX_PADDING = 1 << 16  # alignment to a page needs 4,095; 100 MB of spaces are no padding
@@ -188,6 +188,10 @@ def _members(raw: bytes) -> dict[str, object]:
         raise HeaderFault("a header ends with `}`, and only spaces may follow", LENGTH + len(body) - 1)
     if len(raw) - len(body) > MAX_PADDING:
         raise HeaderFault(f"a header is padded with at most {MAX_PADDING:,} spaces", LENGTH + len(body))
+    try:
+        check_cost(body)
+    except JsonFault as fault:
+        raise HeaderFault(fault.rule) from None
     try:
         text = body.decode()
     except UnicodeDecodeError as error:

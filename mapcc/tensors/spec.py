@@ -15,7 +15,7 @@ from mapcc.tensors.dtypes import Dtype
 MAX_NAME = 4096  # bytes, in UTF-8
 MAX_RANK = 64
 MAX_COUNT = 2**63 - 1  # what a signed 64-bit integer holds: every peer counts in these
-MAX_TENSORS = 1_000_000
+MAX_TENSORS = 300_000  # of one file, or key set: three times the largest that there are
 METADATA = "__metadata__"
 # What torch's loaders ask for.
 FORMAT = {"format": "pt"}

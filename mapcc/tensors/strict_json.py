@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Literal, NoReturn
 
+BUDGET = 400 << 20  # bytes of memory that the values of one text may take
+
 Numbers = Literal["naturals", "numbers", "floats"]
 
 # Outside of strings these stand only here; within a string the patterns may occur as well.
@@ -47,6 +49,18 @@ class _Number(JsonFault):
         self.text = text
 
 
+def check_cost(text: str | bytes) -> None:
+    """``JsonFault`` if the values of a text would take more memory than ``BUDGET``: told by its punctuation.
+
+    Millions of empty lists are a few bytes each in a file, and seventy in memory.
+    """
+    marks = ("[", "{", ",", '"')
+    counts = [text.count(mark if isinstance(text, str) else mark.encode()) for mark in marks]  # type: ignore[arg-type]
+    cost = sum(count * size for count, size in zip(counts, (72, 232, 40, 28), strict=True))
+    if cost + 3 * len(text) > BUDGET:
+        raise JsonFault(f"it has {sum(counts[:3]):,} values, and would take more than {BUDGET >> 20} MiB")
+
+
 def loads(text: str, numbers: Numbers = "naturals") -> object:
     """The value of ``text``. ``JsonFault`` for anything else, nesting without bounds included.
 
@@ -58,6 +72,7 @@ def loads(text: str, numbers: Numbers = "naturals") -> object:
     Traceback (most recent call last):
     mapcc.tensors.strict_json.JsonFault: the key "a" stands twice
     """
+    check_cost(text)
     hooks: dict[str, Callable[[str], object]] = {}
     if numbers == "naturals":
         hooks["parse_float"] = _refuse_float
@@ -69,6 +84,7 @@ def loads(text: str, numbers: Numbers = "naturals") -> object:
         with collector_off():
             value: object = json.loads(text, **hooks)  # type: ignore[arg-type]
             if text.count(":") > _keys(value):
+                del value  # before there is another
                 value = json.loads(text, object_pairs_hook=_once, **hooks)  # type: ignore[arg-type]
     except _Twice as fault:
         raise JsonFault(fault.rule, _second(text, fault.key)) from None
@@ -97,6 +113,7 @@ def load_entries(text: str, numbers: Numbers = "naturals") -> object:
     >>> entries["h"], entries["a"] is entries["h"]
     ({'shape': [2]}, True)
     """
+    check_cost(text)
     entries = None if "\\" in text else _entries(text, numbers)
     return loads(text, numbers) if entries is None else entries
 

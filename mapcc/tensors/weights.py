@@ -8,7 +8,7 @@ from mapcc.diagnostics.fold import fold
 from mapcc.diagnostics.model import Diagnostic
 from mapcc.errors import MappingError
 from mapcc.tensors.disk import Stamp, reading
-from mapcc.tensors.foreign import LEGACY, PICKLED, foreign, foreign_kind, sniff
+from mapcc.tensors.foreign import PICKLED, foreign, foreign_kind, is_legacy, sniff
 from mapcc.tensors.npz import SUFFIX as ARRAY
 from mapcc.tensors.npz import read_arrays
 from mapcc.tensors.pickled import (
@@ -66,11 +66,6 @@ def is_archive(start: bytes) -> bool:
     (True, False)
     """
     return start[:4] in (MAGIC, _EMPTY) and start[8:9] != b"{"
-
-
-def is_legacy(start: bytes) -> bool:
-    """Whether a file that begins so was written by ``torch.save`` before release 1.6."""
-    return start.startswith(LEGACY)
 
 
 def not_selectable(where: object, select: Select) -> Diagnostic:

@@ -16,7 +16,7 @@ from mapcc.tensors.disk import read_at
 from mapcc.tensors.spec import MAX_TENSORS, name_fault
 
 MAGIC = b"PK\x03\x04"
-MAX_DIRECTORY = 1 << 28
+MAX_DIRECTORY = 1 << 26
 
 _END = struct.Struct("<4s4H2LH")
 _END64 = struct.Struct("<4sQ2H2L4Q")
@@ -58,7 +58,7 @@ class _Entry(NamedTuple):
 def read_members(fd: int, file_size: int) -> dict[str, Member]:
     """The members of an archive by name, in the order of their bytes. ``ZipFault`` if it is malformed."""
     offset, size, count = _directory(fd, file_size)
-    if size > MAX_DIRECTORY or count > 2 * MAX_TENSORS:
+    if size > MAX_DIRECTORY or count > MAX_TENSORS:
         raise ZipFault(f"its directory has {size:,} bytes and {count:,} members: that is too much")
     raw = read_at(fd, size, offset)
     entries = sorted(_entries(raw, count), key=lambda entry: entry.at)

@@ -159,7 +159,9 @@ def test_a_header_of_spaces_and_one_of_too_many_tensors(tmp_path: Path) -> None:
     tensor = '"%x":{"dtype":"U8","shape":[0],"data_offsets":[0,0]}'
     huge = {
         "padded": b"{}" + b" " * (MAX_HEADER - 2),
-        "at most 1,000,000 tensors": f"{{{','.join(tensor % at for at in range(MAX_TENSORS + 1))}}}".encode(),
+        f"at most {MAX_TENSORS:,} tensors": (
+            f"{{{','.join(tensor % at for at in range(MAX_TENSORS + 1))}}}".encode()
+        ),
     }
     for rule, header in huge.items():
         path.write_bytes(craft(header))
