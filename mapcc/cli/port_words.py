@@ -60,6 +60,7 @@ def trace_lines(traced: Traced, every_row: bool) -> Iterator[str]:
     if traced.divergence is None:
         most = f"largest difference {traced.level:.3g}"
         yield f"{traced.component}: no divergence in {plural(traced.compared, 'activation')}, {most}"
+        yield from (f"  note: {escape(note)}" for note in traced.notes)
         return
     yield from _divergence_lines(traced.component, traced.divergence)
 

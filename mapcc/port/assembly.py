@@ -19,6 +19,7 @@ from mapcc.diagnostics.model import Diagnostic
 from mapcc.errors import MappingError
 from mapcc.plan import Plan
 from mapcc.plan.document import digest
+from mapcc.port.classes import found_class
 from mapcc.port.components import Held, config_file, config_of, hold, mapping_path, statements, unclaimed
 from mapcc.port.evidence import Evidence
 from mapcc.port.hashes import of_text
@@ -276,8 +277,18 @@ def _config_text(port: Port, component: Component) -> str:
     if component.library == "diffusers" or component.library.startswith("fastvideo"):
         own = {"_class_name": name, "_diffusers_version": port.target.version} | own
     elif component.library == "transformers":
-        own = {"architectures": [name]} | own
+        own = {"architectures": [name], **_model_type(component)} | own
     return json.dumps(own, indent=2) + "\n"
+
+
+def _model_type(component: Component) -> dict[str, str]:
+    """What transformers' ``AutoModel`` finds the class by; nothing where the class is not to be had here."""
+    try:
+        config = getattr(found_class(component), "config_class", None)
+    except MappingError:
+        return {}
+    kind = getattr(config, "model_type", "")
+    return {"model_type": kind} if kind else {}
 
 
 def _source_size(port: Port) -> int:

@@ -49,12 +49,16 @@ class Divergence:
 
 @dataclass(frozen=True, slots=True)
 class Traced:
-    """What a trace has shown; ``rows`` are all activations that could be compared, in order."""
+    """What a trace has shown; ``rows`` are all activations that could be compared, in order.
+
+    ``notes`` are of a port whose outputs agree: what is different on the way.
+    """
 
     component: str
     rows: tuple[Compared, ...]
     level: float
     divergence: Divergence | None
+    notes: tuple[str, ...] = ()
 
     @property
     def compared(self) -> int:
@@ -65,6 +69,7 @@ class Traced:
         return {
             "compared": self.compared,
             "largest_before": self.level,
+            "notes": list(self.notes),
             "divergence": None
             if first is None
             else {

@@ -33,6 +33,7 @@ class Wishes:
     version: str = ""
     family: str = ""
     official: str = ""
+    file: str = ""  # the only one of the weights, where they were named by it
     said: list[str] = field(default_factory=list)  # what was inferred, for the caller to tell
 
 
@@ -60,6 +61,10 @@ def init_port(folder: Path, wishes: Wishes) -> Port:
 
 def port_text(folder: Path, wishes: Wishes) -> str:
     """The file's text; what was inferred is said in it, too."""
+    if wishes.path and (folder / wishes.path).is_file():
+        place = Path(wishes.path)
+        wishes.file, wishes.path = place.name, str(place.parent)
+        wishes.said.append(f"weights: {wishes.path}, of which {wishes.file} is the source")
     if not wishes.repository and not wishes.path:
         there = folder / "official_weights" / wishes.model
         if not there.is_dir():
@@ -132,6 +137,7 @@ def _lines(wishes: Wishes, root: Path, layout: Layout | None) -> Iterator[str]:
 
 def _components(wishes: Wishes, root: Path, layout: Layout | None) -> Iterator[str]:
     found = [each for each in layout.checkpoints if not each.problem] if layout else []
+    found = [each for each in found if wishes.file in ("", each.path)]
     if not found:
         wishes.said.append("components: one, `transformer`; its source and mapping are to be filled in")
         yield from _component("transformer", "model.safetensors", "", "", {})
@@ -147,9 +153,11 @@ def _components(wishes: Wishes, root: Path, layout: Layout | None) -> Iterator[s
             if mapping:
                 wishes.said.append(f"{name}: {each.model}: {mapping}")
             index = names_of_index(root).get(name)
-            yield from _component(
-                name, each.path, prefix, mapping, {"class": ".".join(index)} if index else {}
-            )
+            more = {"select": json.dumps(each.select)} if each.select else {}
+            if each.select:
+                wishes.said.append(f"{name}: `{each.select}` of {each.path}, which has several dictionaries")
+            more |= {"class": ".".join(index)} if index else {}
+            yield from _component(name, each.path, prefix, mapping, more)
 
 
 def _component(name: str, source: str, prefix: str, mapping: str, more: dict[str, str]) -> Iterator[str]:

@@ -101,18 +101,16 @@ def _moved(value: Any, component: Component) -> Any:
 def _tensor(spec: TensorInput, component: Component) -> Tensor:
     import torch
 
-    dtype = {"int": torch.int64, "int64": torch.int64, "bool": torch.bool}.get(spec.dtype)
+    is_of_the_modules = spec.dtype == "float"
+    dtype: torch.dtype = torch.float32 if is_of_the_modules else getattr(torch, spec.dtype)
     if spec.value is not None:
-        made = torch.full(spec.shape, spec.value, dtype=dtype or torch.float32)
-    elif dtype is torch.int64:
-        made = torch.randint(spec.low, max(spec.high, spec.low + 1), spec.shape)
-    elif dtype is torch.bool:
-        made = torch.randint(0, 2, spec.shape).bool()
-    else:
+        made = torch.full(spec.shape, spec.value, dtype=dtype)
+    elif dtype.is_floating_point or dtype.is_complex:
         made = torch.randn(spec.shape) * spec.scale
-    if spec.dtype in ("float32", "float64"):
-        return made.to(device(), getattr(torch, spec.dtype))
-    moved: Tensor = _moved(made, component)
+    else:
+        high = 2 if dtype is torch.bool else max(spec.high, spec.low + 1)
+        made = torch.randint(0 if dtype is torch.bool else spec.low, high, spec.shape)
+    moved: Tensor = _moved(made, component) if is_of_the_modules else made.to(device(), dtype)
     return moved
 
 
@@ -157,9 +155,9 @@ def _guess(name: str, config: object, module: Module) -> TensorInput | None:
     match name:
         case "input_ids" | "idx" | "tokens":
             high = size(*_VOCABULARY) or _vocabulary(module)
-            return TensorInput((_BATCH, _TOKENS), "int", 0, high) if high else None
+            return TensorInput((_BATCH, _TOKENS), "int64", 0, high) if high else None
         case "timestep" | "timesteps" | "t":
-            return TensorInput((_BATCH,), "int", 0, 1000)
+            return TensorInput((_BATCH,), "int64", 0, 1000)
         case "encoder_hidden_states" | "context":
             width = size(*_TEXT)
             return TensorInput((_BATCH, _TOKENS, width)) if width else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from mapcc.port.components import config_file, hold, mapping_path, source_paths,
 from mapcc.port.evidence import Evidence
 from mapcc.port.model import Component, Port
 from mapcc.port.state import State
+from mapcc.tensors.selection import USUAL
 from mapcc.tensors.spec import Manifest
 
 LAYOUTS = ("diffusers", "raw_official", "monolithic", "separate_components", "mixed", "custom")
@@ -45,6 +47,7 @@ class Found:
         path: below the weights; "." for the folder itself.
         model: what the library takes it for; "" if it is not in it.
         mapping: a mapping of the library that takes it as its source.
+        select: the dictionary that is meant, where the file has several and one has a usual name.
     """
 
     path: str
@@ -53,6 +56,7 @@ class Found:
     model: str = ""
     mapping: str = ""
     problem: str = ""
+    select: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,14 +108,25 @@ def _checkpoints(folder: Path) -> Iterator[Path]:
 def _found(folder: Path, path: Path, selects: Mapping[str, str]) -> Found:
     name = path.relative_to(folder).as_posix()
     try:
-        manifest = key_set(path, select=selects.get(name))
+        manifest, select = _opened(path, selects.get(name))
     except MappingError as error:
         return Found(name, 0, problem=error.diagnostics[0].message)
     prefixes = tuple(prefix for prefix in PREFIXES if any(n.startswith(prefix) for n in manifest.tensors))
     # A single model may call a part of itself "transformer".
     prefixes = prefixes if len(prefixes) > 1 else ()
     model, mapping = _known(manifest) if not prefixes else ("", "")
-    return Found(name, len(manifest.tensors), prefixes, model, mapping)
+    return Found(name, len(manifest.tensors), prefixes, model, mapping, select=select)
+
+
+def _opened(path: Path, select: str | None) -> tuple[Manifest, str]:
+    """The key set; of several dictionaries the one that is called as weights usually are."""
+    try:
+        return key_set(path, select=select), select or ""
+    except MappingError:
+        for usual in USUAL if select is None else ():
+            with suppress(MappingError):
+                return key_set(path, select=usual), usual
+        raise
 
 
 def _known(manifest: Manifest) -> tuple[str, str]:

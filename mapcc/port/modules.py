@@ -107,12 +107,14 @@ def ported_module(port: Port, component: Component, bound: BoundMapping) -> Modu
 
 
 def _built(port: Port, component: Component, side: Side) -> Module:
+    import torch
+
     if side.module:
         value = python_value(place(port, side.module))
-        if not hasattr(value, "state_dict"):
+        if not isinstance(value, torch.nn.Module):
             message = f"`{side.module}` gives {type(value).__name__}, not a module"
             raise MappingError([Diagnostic("MC004", message, component.span)])
-        module: Module = value  # type: ignore[assignment]
+        module: Module = value
     elif component.target_class:
         module = built(port, component)
     else:

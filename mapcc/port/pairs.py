@@ -26,6 +26,7 @@ class Owner:
 
     Attributes:
         out, into: features that come out and go in; empty where the mapping does not tell.
+        is_comparable: whether its activations are those of its officials at all.
         officials: the modules that its parameters come from.
     """
 
@@ -33,6 +34,7 @@ class Owner:
     officials: tuple[str, ...]
     out: tuple[Features, ...] = ()
     into: tuple[Features, ...] = ()
+    is_comparable: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +93,10 @@ def _holds_others(name: str, modules: Mapping[str, object]) -> bool:
     return not name or any(other.startswith(f"{name}.") for other in modules)
 
 
+def _is_holder(module: Module) -> bool:
+    return any(True for child in module.children() for _ in child.parameters())
+
+
 def same_names(
     ported: Mapping[str, Module], official: Mapping[str, Module], declared: Mapping[str, str]
 ) -> Pairs:
@@ -111,15 +117,17 @@ def _owner(
         for source in sources_of(bound, parameter)
         if module_of(source) in official
     )
+    # What goes into a module that holds others goes into these first, and not to its own weight.
+    telling = {name: official[name] for name in sources if not _is_holder(official[name])}
     out: tuple[Features, ...] = ()
     into: tuple[Features, ...] = ()
     for parameter in ordered:
         instance, number = bound.given[parameter]
         axes = axes_of(module, instance.layout.target_shapes[number])
-        out = out or tuple(_features(bound, instance, number, official, module, axes.out, outwards=True))
+        out = out or tuple(_features(bound, instance, number, telling, module, axes.out, outwards=True))
         if not _is_bias(parameter) and not into:
-            into = tuple(_features(bound, instance, number, official, module, axes.into, outwards=False))
-    return Owner(name, tuple(sources), out, into)
+            into = tuple(_features(bound, instance, number, telling, module, axes.into, outwards=False))
+    return Owner(name, tuple(sources), out, into, is_comparable=bool(telling) or not sources)
 
 
 def _rank(parameter: str) -> tuple[int, str]:

@@ -27,7 +27,7 @@ from mapcc.port.model import (
 )
 from mapcc.syntax.yaml_nodes import Map, Scalar, read_yaml
 from mapcc.tensors.disk import read_all
-from mapcc.tensors.dtypes import parse_dtype
+from mapcc.tensors.dtypes import parse_dtype, torch_name
 from mapcc.text import Source, Span
 
 # Not every model has these; every model has components.
@@ -240,7 +240,7 @@ def _input(name: str, fields: Fields) -> tuple[str, TensorInput]:
     value = fields.number("value", 0.0) if fields.has("value") else None
     made = TensorInput(
         shape=fields.naturals("shape", needed="[1, 16]"),
-        dtype=fields.text("dtype", "float", within=("float", "float32", "float64", "int", "int64", "bool")),
+        dtype=_input_dtype(fields),
         low=fields.natural("low", 0),
         high=fields.natural("high", 2),
         scale=fields.number("scale", 1.0),
@@ -250,11 +250,38 @@ def _input(name: str, fields: Fields) -> tuple[str, TensorInput]:
     return name, made
 
 
+_PARITY_TYPES = "f32, f64, bf16, f16"
+
+
+def _input_dtype(fields: Fields) -> str:
+    """``float``: the type of both modules; ``int``: 64 bits, as indices have; else a type's own name."""
+    name = fields.text("dtype", "float")
+    if name == "float":
+        return name
+    return _torch_type(fields, "int64" if name == "int" else name, "float, int, bool, f32, i64")
+
+
+def _torch_type(fields: Fields, name: str, help: str) -> str:
+    """torch's own name of a type, by whichever name it goes; "" if it has none."""
+    dtype = parse_dtype(name)
+    known = torch_name(dtype) if dtype and dtype.bits >= 8 else None
+    if known is None:
+        fields.fault(f"no type {name!r}", fields.at("dtype"), help)
+    return known or ""
+
+
+def _parity_dtype(fields: Fields) -> str:
+    name = fields.text("dtype")
+    known = _torch_type(fields, name, _PARITY_TYPES) if name else ""
+    if known and known not in ("float32", "float64", "bfloat16", "float16"):
+        fields.fault(f"modules cannot be compared in {name}", fields.at("dtype"), _PARITY_TYPES)
+    return known
+
+
 def _parity(fields: Fields) -> Parity:
     inner = fields.fields("parity", "`parity`")
-    names = ("float32", "float64", "bfloat16", "float16")
     parity = Parity(
-        inner.text("dtype", within=names),
+        _parity_dtype(inner),
         inner.number("atol", 1e-4, low=0),
         inner.number("rtol", 1e-4, low=0),
         inner.natural("seed", 0),

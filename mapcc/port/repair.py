@@ -21,7 +21,7 @@ from mapcc.port.components import source_keys
 from mapcc.port.features import axes_of
 from mapcc.port.inputs import chosen
 from mapcc.port.measure import tensors_in
-from mapcc.port.pairs import in_any_layer, module_of, sources_of
+from mapcc.port.pairs import LAYER, in_any_layer, module_of, sources_of
 from mapcc.port.parity import Pair
 from mapcc.port.sides import GROWTH, Compared, Sides, apart
 from mapcc.port.spool import recorded
@@ -166,6 +166,7 @@ class _Guesser:
         own = [name for name in own if self.took_part(module_of(name))]
         yield from self._exact(own)
         yield from self._exchanged(own)
+        yield from self._neighbours(module)
         yield from self._single(own)
         yield from self._heads(own)
         yield from self._layers(module)
@@ -193,6 +194,17 @@ class _Guesser:
             if module_of(one) == module_of(two) and self._alike(one, two):
                 values = {one: self.state[two].clone(), two: self.state[one].clone()}
                 yield _Guess(f"{one} and {two} have each other's values", values)
+
+    def _neighbours(self, module: str) -> Iterator[_Guess]:
+        """One module in the place of another of its layer, which may not have begun: two norms, say."""
+        numbered = [part.end() for part in LAYER.finditer(module)]
+        layer = module[: numbered[-1]] if numbered and numbered[-1] < len(module) else module_of(module)
+        for other in self.modules:
+            if other == module or not other.startswith(f"{layer}." if layer else ""):
+                continue
+            values = exchange(self.pair, module, other) or {}
+            if values and all(name in self.bound.given for name in values):
+                yield _Guess(f"{module} and {other} have each other's weights", values)
 
     def _layers(self, module: str) -> Iterator[_Guess]:
         """The whole of a layer in another one's place."""

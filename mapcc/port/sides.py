@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 NOISE = {"float64": 1e-12, "float32": 1e-5, "bfloat16": 3e-2, "float16": 4e-3}
 # An error that grows by less from one activation to the next is what was there before.
 GROWTH = 10.0
+# Rows in the right order are this near to each other, whatever the type.
+_ALIKE = 1e-5
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,8 @@ class Sides:
         self.pairs, self.official, self.ported, self.spool = pairs, official, ported, spool
         self.wanted = wanted
         self.by_call = {(event.module, event.call): event for event in official}
+        shapes = [event.inputs[0][1].shape for event in official if not event.module and event.inputs]
+        self.batch = shapes[0][0] if shapes and shapes[0] else 1
         self.wholes = dict(_by_ported(pairs, {e.module for e in official}, {e.module for e in ported}))
 
     def compared(self) -> Iterator[Compared]:
@@ -75,7 +79,7 @@ class Sides:
         self, owner: Owner, event: Event, where: str, made: Mapping[str, Kept] | None = None
     ) -> Compared:
         features = owner.out if where == "out" else owner.into
-        own = _main(event, where, made)
+        own = _main(event, where, made) if owner.is_comparable else None
         errors = [self._features(own, each, event.call, where) for each in features] if own else []
         if not features and len(owner.officials) == 1 and own is not None:
             errors = [self._same(own, owner.officials[0], event.call, where)]
@@ -90,11 +94,17 @@ class Sides:
 
     def _same(self, own: Kept, official: str, call: int, where: str) -> float | None:
         other = self._kept(official, call, where)
-        if other is None or own.numel != other.numel:
+        return self.between(other, own) if other is not None else None
+
+    def between(self, there: Kept, here: Kept) -> float | None:
+        """How far two activations are apart, in whichever order their rows are; None: not comparable."""
+        if there.numel != here.numel or (there.shape[-1:] != here.shape[-1:] and there.shape != here.shape):
             return None
-        if own.shape[-1:] != other.shape[-1:] and own.shape != other.shape:
-            return None
-        return apart(self.spool.read(other).reshape(-1), self.spool.read(own).reshape(-1))
+        width = here.shape[-1] if here.shape else 1
+        if not here.numel:
+            return 0.0
+        rows = (self.spool.read(kept).reshape(-1, width) for kept in (there, here))
+        return self._apart(*rows)
 
     def _features(self, own: Kept, features: Features, call: int, where: str) -> float | None:
         other = self._kept(features.official, call, where)
@@ -104,7 +114,19 @@ class Sides:
         there = _picked(self.spool.read(other), features.official_index, features.official_channels)
         if here is None or there is None or here.numel() != there.numel():
             return None
-        return apart(there.reshape(-1), here.reshape(-1))
+        width = here.shape[-1]
+        return self._apart(there.reshape(-1, width), here.reshape(-1, width))
+
+    def _apart(self, there: Tensor, here: Tensor) -> float:
+        """Rows of features, which code that has its sequence before its batch has in another order."""
+        error, rows = apart(there, here), len(there)
+        if self.batch <= 1 or rows % self.batch or rows == self.batch:
+            return error
+        for first in (self.batch, rows // self.batch):
+            if error > _ALIKE:
+                turned = there.reshape(first, rows // first, -1).transpose(0, 1).reshape(there.shape)
+                error = min(error, apart(turned, here))
+        return error
 
     def _kept(self, official: str, call: int, where: str) -> Kept | None:
         event = self.by_call.get((official, call))

@@ -91,12 +91,11 @@ def standing_elsewhere(pair: Pair, sides: Sides, event: Event, limit: float) -> 
         return ""
     modules = dict(pair.official.named_modules())
     kinds = {_kind(modules[name]) for name in owner.officials}
-    value = sides.spool.read(own)
     for other in sides.official:
         if other.module in owner.officials or not other.inputs or _kind(modules[other.module]) not in kinds:
             continue
-        kept = other.inputs[0][1]
-        if kept.shape == own.shape and apart(sides.spool.read(kept), value) <= limit:
+        error = sides.between(other.inputs[0][1], own)
+        if error is not None and error <= limit:
             return other.module
     return ""
 

@@ -93,21 +93,33 @@ class _Tracer:
             level = max(level, row.error)
             good.append(row)
         name = self.pair.component.name
+        error = self._error_of_the_output()
+        # A port whose outputs agree is right: what differs on the way has another place in it, or no effect.
+        if error is not None and error <= max(self.noise, GROWTH * level):
+            return Traced(name, self.rows, level, None, self._on_the_way(found))
         if found is None:
-            return Traced(name, self.rows, level, self._of_the_output(level))
+            return Traced(name, self.rows, level, self._of_the_output(error))
         return Traced(name, self.rows, level, self._divergence(found, good, level))
 
-    def _of_the_output(self, level: float) -> Divergence | None:
-        """Where all activations that could be compared agree, and the outputs do not."""
+    def _error_of_the_output(self) -> float | None:
+        """How far the outputs are apart; None if they cannot be compared."""
         wanted, given = self.sides.wanted, self.given
-        limit = max(self.noise, GROWTH * level)
-        if len(wanted) == len(given) and all(a.shape == b.shape for a, b in zip(wanted, given, strict=True)):
-            read = self.sides.spool.read
-            error = max((apart(read(a), read(b)) for a, b in zip(wanted, given, strict=True)), default=0.0)
-            if error <= limit:
-                return None
-        else:
-            error = None
+        if [kept.shape for kept in wanted] != [kept.shape for kept in given]:
+            return None
+        read = self.sides.spool.read
+        return max((apart(read(a), read(b)) for a, b in zip(wanted, given, strict=True)), default=0.0)
+
+    def _on_the_way(self, first: Compared | None) -> tuple[str, ...]:
+        if first is None:
+            return ()
+        what = "what goes into" if first.where == "in" else "what comes out of"
+        where = first.event.module or "the model itself"
+        whose = ", ".join(first.officials)
+        return (f"{what} {where} is not that of the official {whose}, and the outputs agree all the same",)
+
+    def _of_the_output(self, error: float | None) -> Divergence:
+        """Where all activations that could be compared agree, and the outputs do not."""
+        given = self.given
         digests = {kept.digest for kept in given}
         right = {row.event.module for row in self.rows if self._is_right(row)}
         makers = [e for e in self.sides.ported if {kept.digest for _, kept in e.outputs[:1]} & digests]

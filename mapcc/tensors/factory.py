@@ -32,7 +32,7 @@ _FORM = "write py:module:function or py:path/to/file.py:function"
 
 
 def read_factory(where: str) -> dict[str, TensorSpec]:
-    """The key set of what a function without arguments returns: a module, or a dict of tensors.
+    """The key set of what a function or class without arguments gives: a module, or a dict of tensors.
 
     Floating types are left out, because a factory's default float type is no claim; tied
     parameters keep both names.
@@ -48,8 +48,8 @@ def read_factory(where: str) -> dict[str, TensorSpec]:
     place, name = _parted(where)
     torch = _torch(where)
     with _named(where, place, name) as found, torch.device("meta"):
-        built = found()  # type: ignore[operator]
-        state = built.state_dict() if isinstance(built, torch.nn.Module) else built
+        built: Any = _made(found)
+        state = built.state_dict() if hasattr(built, "state_dict") else built
     if not isinstance(state, Mapping):
         kind = type(built).__name__
         raise _failed(where, f"it returned {kind}, not a torch.nn.Module or a dict of tensors")
@@ -57,13 +57,19 @@ def read_factory(where: str) -> dict[str, TensorSpec]:
 
 
 def python_value(where: str) -> object:
-    """What ``py:module:name`` or ``py:path/to/file.py:name`` names; a function is called.
+    """What ``py:module:name`` or ``py:path/to/file.py:name`` names; a function or a class is called.
 
     Raises:
         MappingError: MC004 if there is no such name, or its code raises; MC001 if there is no such file.
     """
     with _named(where, *_parted(where)) as found:
-        return found() if callable(found) and not isinstance(found, type) else found
+        return _made(found)
+
+
+def _made(found: object) -> object:
+    """What a function or a class gives; a module as it is, though it is callable."""
+    is_module = not isinstance(found, type) and hasattr(found, "state_dict")
+    return found() if callable(found) and not is_module else found
 
 
 def _parted(where: str) -> tuple[str, str]:

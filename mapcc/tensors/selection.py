@@ -19,7 +19,7 @@ TOP = "."
 Select = str | Sequence[str] | None
 
 # The most frequent names first: one of these stands in the help.
-_USUAL = (
+USUAL = (
     "state_dict",
     "model_state_dict",
     "model",
@@ -257,7 +257,7 @@ def _several(where: str, own: int, groups: list[_Group]) -> Diagnostic:
     )
     alike = [group.path for group in groups if _is_selectable(group)]
     is_plain = not own and len(alike) == len(groups) > 1
-    if is_plain and not any(_TRAINING.search(path) or _usual(path) < len(_USUAL) for path in alike):
+    if is_plain and not any(_TRAINING.search(path) or _usual(path) < len(USUAL) for path in alike):
         several = " ".join(f"--select {quote(path)}" for path in alike[:_SHOWN])
         help += f"; or several, each under its own name: {several}; or all of them: --select {TOP}"
     return Diagnostic(
@@ -282,7 +282,7 @@ def _best(own: int, groups: list[_Group]) -> str:
 
 
 def _usual(path: str) -> int:
-    return _USUAL.index(path) if path in _USUAL else len(_USUAL)
+    return USUAL.index(path) if path in USUAL else len(USUAL)
 
 
 def _is_selectable(group: _Group) -> bool:
