@@ -218,6 +218,13 @@ class Fault:
 
 
 DENSE = "attention.output.dense.*                     -> self_attn.out_proj.*"
+NORMS = """\
+    attention.output.LayerNorm.*                 -> norm1.*
+    intermediate.dense.*                         -> linear1.*
+    output.dense.*                               -> linear2.*
+    output.LayerNorm.*                           -> norm2.*
+"""
+KEPT = "keep wpe.*, h.{i}.ln_{1,2}.*"
 FAULTS = {
     "q and k of a fused parameter": Fault(
         "bert",
@@ -309,6 +316,33 @@ FAULTS = {
         "dimensions 2 and 3 are exchanged",
         "conv_in.weight",
         ("keep conv_in.*", "conv_in.weight : o i h w -> conv_in.weight : o i w h\nkeep conv_in.bias"),
+    ),
+    "two norms of each layer": Fault(
+        "gpt",
+        "transformer.h.0.ln_1",
+        "mapping",
+        "ln_2",
+        "",
+        (KEPT, "keep wpe.*\n    h.{i}.ln_1.* -> h.{i}.ln_2.*\n    h.{i}.ln_2.* -> h.{i}.ln_1.*"),
+    ),
+    "two norms of each layer that nobody calls": Fault(
+        "bert",
+        "encoder.layers.0.norm1",
+        "mapping",
+        "those of `encoder.layer.0.output.LayerNorm`",
+        "",
+        (NORMS, NORMS.replace("norm1", "norm").replace("norm2", "norm1").replace("norm.", "norm2.")),
+    ),
+    "two norms of one layer": Fault(
+        "gpt",
+        "transformer.h.1.ln_1",
+        "mapping",
+        "ln_2",
+        "",
+        (
+            KEPT,
+            "keep wpe.*, h.{0,2}.ln_{1,2}.*\n    h.1.ln_1.* -> h.1.ln_2.*\n    h.1.ln_2.* -> h.1.ln_1.*",
+        ),
     ),
     "a mask": Fault(
         "gpt",

@@ -50,7 +50,7 @@ def test_every_fault_at_once() -> None:
             "9: `class` is a library and a class, and not 'AutoencoderKL'",
             "10: an entry of `missing` has no `because`",
             "11: `shape` is a list of whole numbers",
-            "11: `dtype` cannot be 'complex'",
+            "11: no type 'complex'",
             "12: `atol` is at least 0",
             "12: `seed` is a whole number",
             "13: `module` is a Python factory",
