@@ -16,6 +16,7 @@ from mapcc.ir.bound import BoundMapping
 from mapcc.ir.expr import Unevaluable
 from mapcc.ir.printer import print_mapping
 from mapcc.ir.rules import extended
+from mapcc.library.strangers import strangers_of
 from mapcc.passes.check import Setting, bind
 from mapcc.passes.describe import Shown, describe_sources, describe_targets
 from mapcc.passes.verdict import Verdict, verdicts
@@ -293,6 +294,8 @@ def unproven(
             if mapping is None:
                 return Checked(tuple(found), None)
             bound = bind(mapping, opened.path, source, target, settings, found, opened.loader)
+            if not found.errors:
+                found.extend(strangers_of(opened.mapping, opened.path, bound, source_prefix(under)))
         except MappingError as error:
             found.extend(error.diagnostics)
             return Checked(tuple(found), None)
@@ -300,6 +303,14 @@ def unproven(
             found.add(Diagnostic("MC108", str(error), error.span))
             return Checked(tuple(found), None)
     return Checked(tuple(found), bound)
+
+
+def source_prefix(under: str) -> str:
+    """The source's side of ``--under``, without a separator at its end."""
+    from mapcc.passes.under import read_under
+
+    read = read_under(under, Diagnostics()) if under else None
+    return read.left if read is not None else ""
 
 
 def put_under(

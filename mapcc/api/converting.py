@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -45,6 +45,7 @@ def make_plan(
     select: Select = None,
     under: str = "",
     statements: str = "",
+    warned: Callable[[Sequence[Diagnostic]], None] | None = None,
 ) -> Plan:
     """What :func:`convert` will do, from headers alone: exact files, ranges and moves, as data.
 
@@ -53,6 +54,7 @@ def make_plan(
         prefix: of the file names: ``model`` or ``diffusion_pytorch_model``.
         hash_source: read the whole source once more, for the SHA-256 of its files in the record.
         under, statements: see :func:`mapcc.check`.
+        warned: is called with the warnings of the check, if there are any.
 
     Raises:
         MappingError: the mapping does not check clean, or the source has no weights.
@@ -66,6 +68,8 @@ def make_plan(
         opened = and_also(opened_mapping(mapping, Diagnostics()), statements)
         checked = held(opened, source, target, settings, source_config, target_config, select, under)
         bound = bound_mapping(checked)
+        if warned is not None and checked.diagnostics:
+            warned(checked.diagnostics)
         asked = {"max_shard_size": max_shard_size, "prefix": prefix, "select": as_written(select)}
         asked |= {"under": under or None, "statements": statements or None}
         asked |= {"settings": dict(settings)} if settings else {}

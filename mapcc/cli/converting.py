@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Optional
 
@@ -30,6 +31,7 @@ from mapcc.cli.options import (
     with_drops,
 )
 from mapcc.cli.output import report, say, say_name
+from mapcc.diagnostics.model import Diagnostic
 
 
 @app.command(epilog="Example: mapcc plan wan.mapcc --source wan/ -o wan.plan.json")
@@ -61,12 +63,17 @@ def plan(
         target,
         max_shard_size=size_of("--max-shard-size", max_shard_size),
         prefix=prefix,
+        warned=_warn,
         **options,  # type: ignore[arg-type]
     )
     if out is not None:
         api.save_plan(made, out)
     for line in plan_lines(made, size_of("--memory", memory)):
         say(line)
+
+
+def _warn(warnings: Sequence[Diagnostic]) -> None:
+    report(tuple(warnings), "text", sys.stderr)
 
 
 @app.command(epilog="Example: mapcc convert wan.mapcc --source wan/ --out converted_weights/wan")
@@ -136,6 +143,7 @@ def convert(
             max_shard_size=size_of("--max-shard-size", max_shard_size),
             prefix=prefix,
             hash_source=hash_source,
+            warned=_warn,
             **with_drops(key_options(set_, source_config, target_config, select, under), drop),  # type: ignore[arg-type]
         )
     mode = None if copy is CopyMode.auto else Copy(copy.value)

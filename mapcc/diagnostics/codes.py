@@ -72,7 +72,9 @@ _REGISTRY = (
     Code("MC411", "rule is not a bijection"),
     Code("MC412", "pattern too slow"),
     Code("MC416", "quantised weight parted from its companion", allowable=True),
+    Code("MC417", "source is none of the mapping's models", warning=True),
     Code("MC418", "part of a set of files"),
+    Code("MC419", "rank or part of a model"),
     # Values.
     Code("MC501", "unknown operation or argument"),
     Code("MC502", "operation does not fit its tensors"),
