@@ -103,6 +103,7 @@ _REGISTRY = (
     Code("MC814", "assumed without a key set", warning=True),
     Code("MC816", "asked for a name that the source does not have", warning=True),
     Code("MC817", "metadata that is not carried over", warning=True),
+    Code("MC818", "names are crossed", warning=True),
     # Adapters.
     Code("MC901", "adapter does not fit the model"),
     Code("MC902", "adapter cannot follow a rule"),

@@ -6,7 +6,7 @@ name, and so does ``{img,txt} -> {ff,ff_context}``. Each rule with a group would
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 
@@ -18,6 +18,7 @@ from mapcc.ir.notation import print_name, print_shape
 from mapcc.ir.patterns import NameAxis, Pattern
 from mapcc.ir.program import Equation
 from mapcc.passes.layout import Problem, Solving, add_targets, start
+from mapcc.passes.otherwise import Otherwise
 from mapcc.passes.segments import name_axes
 
 
@@ -39,7 +40,8 @@ def ambiguities(bound: BoundMapping, instance: Instance) -> list[Ambiguity]:
     if state is None:
         return []
     seen = _Seen(equation, instance.layout, state)
-    found = [*seen.labels(), *seen.pieces(), *seen.dimensions(), *seen.sizes()]
+    others = Otherwise(bound, instance).values()
+    found = [*seen.labels(), *seen.pieces(), *seen.dimensions(), *seen.sizes(others)]
     # Halves that swap are found on both sides.
     return list({frozenset(ambiguity.words): ambiguity for ambiguity in reversed(found)}.values())[::-1]
 
@@ -142,18 +144,23 @@ class _Seen:
                     text = f"shapes cannot tell {' from '.join(words)}: both are {extent}"
                     yield Ambiguity(tuple(words), text)
 
-    def sizes(self) -> Iterator[Ambiguity]:
-        """Sizes that only ``where`` says, where elements of a dimension change places."""
+    def sizes(self, others: Mapping[str, Sequence[int]]) -> Iterator[Ambiguity]:
+        """Sizes that only ``where`` says, where elements change places: ``others`` would fit as well."""
         in_sums = {a for shape in self._shapes for found in _sums(shape) for a in atoms(found.pieces)}
         unknown = set(self.state.free()) - in_sums
         written = dict.fromkeys(a for shape in self._shapes for a in atoms(shape))
         free = [a for a in written if a in unknown and not a.startswith((REST, "_"))]
-        if not free or not any(self._is_rearranged(link.unit, link.target) for link in self.equation.links):
+        if not any(self._is_rearranged(link.unit, link.target) for link in self.equation.links):
+            free = []
+        free += [a for a in written if a in others and a not in free]
+        if not free:
             return
         one = len(free) == 1
         shown = free[0] if one else f"{', '.join(free[:-1])} and {free[-1]}"
         text = f"shapes cannot tell the size{'' if one else 's'} of {shown}: only 'where' does"
-        yield Ambiguity(tuple(free), text)
+        fitting = [f"{a} = {', '.join(map(str, others[a]))}" for a in free if a in others]
+        more = f" ({' or '.join(fitting)} would fit as well)" if fitting else ""
+        yield Ambiguity(tuple(free), text + more)
 
     def _is_rearranged(self, unit: int, target: int) -> bool:
         """Whether the axes of a tensor stand in another order, or one of them has gone into a name."""

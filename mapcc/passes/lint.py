@@ -11,6 +11,7 @@ from mapcc.ir import rules
 from mapcc.ir.bound import BoundMapping, Instance
 from mapcc.passes.ambiguity import Ambiguity, ambiguities
 from mapcc.passes.binder import Binder
+from mapcc.passes.crossed import crossed, unlike_siblings
 from mapcc.passes.instances import make_instances
 from mapcc.passes.quantised import CODE as QUANTISED
 from mapcc.passes.questions import CODE as QUESTIONS
@@ -22,14 +23,14 @@ _Allows = tuple[rules.Allow, ...]
 
 
 def lint(bound: BoundMapping) -> list[Diagnostic]:
-    """MC811, MC812 and MC813 of a mapping that was bound without errors.
+    """MC811, MC812, MC813 and MC818 of a mapping that was bound without errors.
 
     ``allow CODE because "..."`` on a rule, or on a block around it, switches a warning off there.
     """
     linter = _Linter(bound)
     linter.used.update((_key(allow), QUESTIONS) for allow in bound.unanswered)
     linter.used.update((_key(allow), QUANTISED) for allow in bound.allowed)
-    found = [*linter.taken_again(), *linter.ambiguous()]
+    found = [*linter.taken_again(), *linter.ambiguous(), *linter.crossed()]
     return [*found, *linter.idle()]
 
 
@@ -103,7 +104,25 @@ class _Linter:
                 one = found.setdefault(id(equation.statement), _Found(equation.span, equation.allow))
                 one.texts.update(dict.fromkeys(ambiguity.text for ambiguity in by_layout[key]))
                 one.names.update(dict.fromkeys(_concerned(instance)))
+        for instance, text in unlike_siblings(self.bound):
+            equation = instance.equation
+            one = found.setdefault(id(equation.statement), _Found(equation.span, equation.allow))
+            one.texts[text] = None
+            one.names.update(dict.fromkeys(instance.sources[0]))
         yield from self._reported("MC812", found.values(), "compare it with the reference once")
+
+    # --- MC818
+
+    def crossed(self) -> Iterator[Diagnostic]:
+        found: dict[int, _Found] = {}
+        for instance in self.bound.instances:
+            for name, text in crossed(self.bound, instance):
+                equation = instance.equation
+                one = found.setdefault(id(equation.statement), _Found(equation.span, equation.allow))
+                one.names[name] = None
+                one.texts[text] = None
+        lead = "names are crossed: what is one thing in the source becomes another in the target"
+        yield from self._reported("MC818", found.values(), "exchange them on one side", lead)
 
     # --- MC813
 
