@@ -41,12 +41,14 @@ if TYPE_CHECKING:
         save_plan,
         show,
         split_config,
+        values_lost,
         verify_output,
         write_mended,
     )
     from mapcc.diagnostics.model import Diagnostic, Fix
     from mapcc.errors import MappingError
     from mapcc.runtime import Options
+    from mapcc.runtime.losses import ValuesLost
 
 __all__ = [
     "Checked",
@@ -54,6 +56,7 @@ __all__ = [
     "Fix",
     "MappingError",
     "Options",
+    "ValuesLost",
     "__version__",
     "apply_fixes",
     "carry_out",
@@ -82,6 +85,7 @@ __all__ = [
     "save_plan",
     "show",
     "split_config",
+    "values_lost",
     "verify_output",
     "write_mended",
 ]
@@ -105,6 +109,10 @@ def __getattr__(name: str) -> object:
         from mapcc.runtime import Options
 
         return Options
+    if name == "ValuesLost":
+        from mapcc.runtime.losses import ValuesLost
+
+        return ValuesLost
     if name in __all__:
         from mapcc import api
 

@@ -19,6 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 FLOORS = {
     "text": 0,
     "errors": 0,
+    "numeric": 0,
     "resources": 0,
     "diagnostics": 1,
     "tensors": 2,

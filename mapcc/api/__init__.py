@@ -16,7 +16,16 @@ from mapcc.api.checking import (
     show,
 )
 from mapcc.api.comparing import check_parts, diff
-from mapcc.api.converting import carry_out, convert, load, load_plan, make_plan, save_plan, verify_output
+from mapcc.api.converting import (
+    carry_out,
+    convert,
+    load,
+    load_plan,
+    make_plan,
+    save_plan,
+    values_lost,
+    verify_output,
+)
 from mapcc.api.emitting import emit_config, emit_script, invert, split_config
 from mapcc.api.fixing import Mended, apply_fixes, mended, write_mended
 from mapcc.api.identifying import identify, identify_parts
@@ -59,6 +68,7 @@ __all__ = [
     "save_plan",
     "show",
     "split_config",
+    "values_lost",
     "verify_output",
     "write_mended",
 ]

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from mapcc.plan import Plan
     from mapcc.runtime import Options
     from mapcc.runtime.loading import Module, Tensor
+    from mapcc.runtime.losses import RuleLosses
 
 _MOST_OF_A_PLAN = 1 << 30  # bytes
 
@@ -127,6 +128,20 @@ def carry_out(
     return execute(plan, Path(out), progress, running)
 
 
+def values_lost(out: str | Path) -> tuple[RuleLosses, ...]:
+    """What the operations on values of a conversion have lost, rule by rule, as its manifest tells.
+
+    Of each rule and each of its tensors: how many elements became infinite, NaN or 0, or were clamped or
+    rounded to whole numbers. What loses nothing is not there.
+
+    Raises:
+        MappingError: MC001 or MC003 if there is no manifest, or it is not one.
+    """
+    from mapcc.runtime.record import read_record
+
+    return read_record(Path(out)).values
+
+
 def save_plan(plan: Plan, path: str | Path) -> None:
     """Write a plan to a file, for :func:`load_plan`, here or on another machine."""
     from mapcc.plan.document import dump_plan
@@ -216,8 +231,13 @@ def load(
             to be, strictly: names, shapes and types. Each becomes the module's as it is yielded.
         options: those of :func:`make_plan`.
 
+    Warns:
+        ValuesLost: at the end, for each rule whose operations made numbers infinite, NaN or 0, or clamped or
+            rounded them.
+
     Raises:
-        MappingError: the mapping does not check clean, or a file cannot be read; MC401, MC407, MC408
+        MappingError: the mapping does not check clean, or a file cannot be read; MC505 or MC502 for a number
+            that the integer type of a cast does not have; MC401, MC407, MC408
             or MC409 where the module wants other tensors.
     """
     from mapcc.runtime.loading import loaded

@@ -122,6 +122,7 @@ def convert(
     from mapcc import api
     from mapcc.cli.planned import cost_line, left_out_lines
     from mapcc.cli.progress import progress_for, written_size
+    from mapcc.cli.summary import loss_lines
     from mapcc.runtime import Options
     from mapcc.runtime.worker import Copy
 
@@ -158,6 +159,8 @@ def convert(
     files = "one file" if len(made.files) == 1 else f"{len(made.files)} files"
     done = "wrote" if is_new else "already there, from the same plan:"
     say(f"{done} {say_name(str(out))}: {tensors} tensors in {files}, {size}")
+    for line in loss_lines(api.values_lost(out)):
+        say(line)
 
 
 @app.command(epilog="Example: mapcc verify converted_weights/wan --source wan/")

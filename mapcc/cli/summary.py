@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
 
 from mapcc.api import Checked
 from mapcc.diagnostics.escape import escape
+from mapcc.diagnostics.fold import fold
 from mapcc.diagnostics.render import plural
 from mapcc.passes.describe import Piece, Shown
 from mapcc.passes.under import left_out
 from mapcc.passes.verdict import Kind
+
+if TYPE_CHECKING:
+    from mapcc.runtime.losses import RuleLosses
+
+# Of a rule's tensors, as many lines of names are told.
+_NAMES = 5
 
 
 def summary(checked: Checked) -> str:
@@ -31,6 +40,19 @@ def summary(checked: Checked) -> str:
     reasons = Counter(reason for result in results if result.kind is Kind.LOSSY for reason in result.reasons)
     lines += [f"  lost: {escape(reason)}" for reason in reasons]
     return "\n".join(lines)
+
+
+def loss_lines(losses: Iterable[RuleLosses]) -> Iterator[str]:
+    """What the operations of each rule have lost, and in which tensors."""
+    unwanted = False
+    for one in losses:
+        names = fold(list(one.tensors))
+        more = f" and {len(names) - _NAMES} more" if len(names) > _NAMES else ""
+        yield f"  {escape(one.rule)}"
+        yield f"    {one.words}: {escape(', '.join(names[:_NAMES]))}{more}"
+        unwanted |= bool(one.totals.keys() & {"infinite", "nan"})
+    if unwanted:
+        yield "  '| clamp' before a cast takes the largest number that the type has"
 
 
 def shown_lines(shown: Shown, side: str) -> list[str]:

@@ -80,6 +80,9 @@ _REGISTRY = (
     Code("MC502", "operation does not fit its tensors"),
     Code("MC503", "output differs from what the mapping says"),
     Code("MC504", "output differs from what was written"),
+    Code("MC505", "number with a fraction cast to integers"),
+    Code("MC506", "clamp without a range"),
+    Code("MC507", "dtype of all weights that is no floating-point type"),
     # Emitting and inverting.
     Code("MC601", "rule cannot be said in this dialect"),
     Code("MC602", "emitted config does not mean the same", exit_code=2),

@@ -121,8 +121,10 @@ def _steps(steps: tuple[Step, ...], dtypes: list[Dtype | None], target: Dtype | 
     dtype = dtypes[0]
     if len(dtypes) == 1 and dtype is not None:
         steps = effective_steps(dtype, steps)
-    written = [_step(step) for step in steps]
+    written = [_step(step, _cast_behind(steps[k:], target)) for k, step in enumerate(steps)]
     for step in steps:
+        if step.is_saturating:
+            continue
         wide = any(known is not None and known.name == "F64" for known in (dtype, *dtypes))
         dtype = step.dtype or DTYPES["F64" if wide else "F32"]
         dtypes = []
@@ -131,7 +133,13 @@ def _steps(steps: tuple[Step, ...], dtypes: list[Dtype | None], target: Dtype | 
     return written
 
 
-def _step(step: Step) -> Json:
+def _cast_behind(steps: tuple[Step, ...], target: Dtype | None) -> Dtype | None:
+    return next((step.dtype for step in steps if step.dtype is not None), target)
+
+
+def _step(step: Step, behind: Dtype | None) -> Json:
+    if step.is_saturating:
+        return {"op": "clamp", "dtype": _dtype(behind)}
     if step.dtype is not None:
         return {"op": "cast", "dtype": step.dtype.name}
     return {"op": step.op.name, **{name: _number(value) for name, value in step.numbers}}

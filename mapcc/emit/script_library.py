@@ -1,4 +1,4 @@
-"""What a script takes of ``standalone``: functions with all that they call, and their imports."""
+"""What a script takes of ``standalone`` and ``numeric``: functions with all that they call, and imports."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from types import ModuleType
 from typing import NamedTuple
 
 from mapcc.emit import pysource
-from mapcc.emit.standalone import checkpoint, norms, rearrange, tables, values
+from mapcc.emit.standalone import checkpoint, rearrange, tables
+from mapcc.numeric import casts, fault, formats, norms, operations
 
-BEFORE = (tables, rearrange, values, norms)
+BEFORE = (tables, rearrange, fault, formats, casts, operations, norms)
 AFTER = (checkpoint,)
 
 

@@ -8,7 +8,7 @@ from math import prod
 from typing import NamedTuple
 
 from mapcc.emit.layout import Expr, call, flat
-from mapcc.emit.script_values import computed, fill_bits, numbers, unsigned
+from mapcc.emit.script_values import computed, fill_bits, unsigned
 from mapcc.ir.bound import Instance, Move
 from mapcc.plan.model import Fill, Fold, Folded, OutputTensor, Plan, SourceTensor, Transfer
 
@@ -113,10 +113,9 @@ class Operands:
             assert isinstance(tensor, SourceTensor)
             own = tensor.dtype
             if own == fold.dtype:
-                arguments.append(numbers(own, name))
+                arguments.append(name)
             else:
                 lines = computed(own, (), fold.dtype)
-                bits = call("by_blocks", [self.helpers.name(lines), name, f'"{unsigned(fold.dtype)}"'])
-                arguments.append(numbers(fold.dtype, flat(bits)))
-        result = call("weight_norm", [*arguments, "(outer, rows, inner)"])
-        return call(result, [f'"{unsigned(fold.dtype)}"'], ".view()")
+                to = f'"{unsigned(fold.dtype)}"'
+                arguments.append(call("by_blocks", [self.helpers.name(lines), name, to]))
+        return call("weight_norm", [*arguments, "(outer, rows, inner)"])

@@ -8,12 +8,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
 
-from mapcc.emit.standalone import checkpoint, norms, rearrange, tables, values
+from mapcc.emit.script_library import AFTER, BEFORE
 from mapcc.ir.axes import REST, Atom, Dim, Literal, Product, Rest, Sum
 
 # What functions of the script use by these names.
 _TAKEN = {"x", "one", "rest", "outer", "rows", "inner"}
-_TAKEN |= {name for module in (checkpoint, norms, rearrange, tables, values) for name in vars(module)}
+_TAKEN |= {name for module in (*BEFORE, *AFTER) for name in vars(module)}
 IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,30}")
 
 

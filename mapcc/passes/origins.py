@@ -13,7 +13,7 @@ from math import frexp
 from mapcc.ir.bound import BoundMapping, Instance, Move
 from mapcc.ir.expr import Unevaluable, Value, evaluate
 from mapcc.ir.program import Unit
-from mapcc.ir.values import VALUE_OPS, Step, cast_loses
+from mapcc.ir.values import VALUE_OPS, Step, widens
 from mapcc.passes.moves import Dims, normal_form, simplify_dims
 from mapcc.passes.scope import let_lookup
 from mapcc.tensors.dtypes import DTYPES, Dtype
@@ -183,12 +183,15 @@ def chain(steps: Sequence[Step], before: Dtype | None, after: Dtype | None) -> S
     now = before
     wanted = [*steps, cast_to(after)] if after is not None else steps
     for step in wanted:
+        if step.is_saturating:
+            out.append((step, now))
+            continue
         if step.dtype is None:
             now = _computed(out, step, now)
             continue
-        if out and _widens(*out[-1]):
+        if out and _widens(*out[-1]) and not _is_clamped(out[:-1]):
             now = out.pop()[1]
-        if step.dtype != now:
+        if step.dtype != now or _is_clamped(out):
             out.append((step, now))
         now = step.dtype
     return tuple(step for step, _ in out)
@@ -196,12 +199,17 @@ def chain(steps: Sequence[Step], before: Dtype | None, after: Dtype | None) -> S
 
 def _computed(out: list[tuple[Step, Dtype | None]], step: Step, now: Dtype | None) -> Dtype | None:
     """The type of what an operation gives: it computes in F32, or in F64 if it is given F64."""
-    if out and _widens(*out[-1]) and step.op.elementwise:
+    if out and _widens(*out[-1]) and step.op.elementwise and not _is_clamped(out[:-1]):
         took = out[-1][1]
         if took is not None and _working(took) == out[-1][0].dtype:
             out.pop()
     out.append((step, now))
     return _working(now) if now is not None and step.op.elementwise else None
+
+
+def _is_clamped(out: Sequence[tuple[Step, Dtype | None]]) -> bool:
+    """Whether a cast that comes next is the one to which ``clamp`` keeps."""
+    return bool(out) and out[-1][0].is_saturating
 
 
 def _working(dtype: Dtype) -> Dtype:
@@ -210,7 +218,7 @@ def _working(dtype: Dtype) -> Dtype:
 
 def _widens(step: Step, took: Dtype | None) -> bool:
     """Whether a step is a cast that changes no value."""
-    return step.dtype is not None and took is not None and not cast_loses(took, step.dtype)
+    return step.dtype is not None and took is not None and widens(took, step.dtype)
 
 
 def without_last_cast(origin: Origin) -> Origin:

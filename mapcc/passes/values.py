@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import sys
 from collections.abc import Sequence
 
 from mapcc.diagnostics.model import Diagnostic, Diagnostics
@@ -33,12 +33,25 @@ def evaluate_steps(
             found.add(Diagnostic("MC501", f"{op.name} takes {takes}, not {inputs}", op.span or span))
             good = False
         inputs = 1
+        good &= _can_follow(steps, step, op, found)
         steps.append(step)
     if good and inputs > 1:
         message = f"{inputs} tensors in parentheses need an operation that takes them"
         found.add(Diagnostic("MC501", message, span, help="(a, b) | weight_norm dim=0, (a, b) | cat, ..."))
         good = False
     return tuple(steps) if good else None
+
+
+def _can_follow(steps: Sequence[Step], step: Step, op: rules.Op, found: Diagnostics) -> bool:
+    """Whether a step may stand where it does: ``clamp`` without numbers is about the cast behind it."""
+    if not steps or not steps[-1].is_saturating:
+        return True
+    if step.dtype is not None and step.dtype.kind in ("float", "int", "uint"):
+        return True
+    message = f"'clamp' without numbers keeps to the type of a cast, and what follows is '{print_op(op)}'"
+    help = "write its numbers, 'clamp -1 1', or put it right before a cast to numbers"
+    found.add(Diagnostic("MC506", message, op.span, help=help))
+    return False
 
 
 def _step(op: rules.Op, scope: Scope, found: Diagnostics) -> Step | None:
@@ -51,8 +64,10 @@ def _step(op: rules.Op, scope: Scope, found: Diagnostics) -> Step | None:
             help = "it takes the place of axes: one for each term, on the left, before the value operations"
         found.add(Diagnostic("MC501", f"there is no operation {op.name!r} here", op.span, help=help))
         return None
-    if len(op.arguments) != len(known.arguments):
+    is_bare = known.bare and not op.arguments
+    if len(op.arguments) != len(known.arguments) and not is_bare:
         wants = " ".join(name.upper() for name in known.arguments) or "no argument"
+        wants += ", or no argument" if known.bare else ""
         message = f"'{print_op(op)}': {op.name} takes {wants}"
         found.add(Diagnostic("MC501", message, op.span))
         return None
@@ -60,7 +75,15 @@ def _step(op: rules.Op, scope: Scope, found: Diagnostics) -> Step | None:
         dtype = _dtype(op.arguments[0], op, found)
         return None if dtype is None else Step(known, (), dtype)
     numbers = _numbers(op, known, scope, found)
-    return None if numbers is None else Step(known, tuple(numbers))
+    if numbers is None:
+        return None
+    step = Step(known, tuple(numbers))
+    if known.name == "clamp" and numbers and step.number("low") > step.number("high"):
+        low, high = step.number("low"), step.number("high")
+        message = f"'{print_op(op)}': nothing lies between {low} and {high}"
+        found.add(Diagnostic("MC506", message, op.span, help=f"clamp {high} {low}"))
+        return None
+    return step
 
 
 def _dtype(argument: rules.Argument, op: rules.Op, found: Diagnostics) -> Dtype | None:
@@ -80,7 +103,7 @@ def _numbers(
     op: rules.Op, known: ValueOp, scope: Scope, found: Diagnostics
 ) -> list[tuple[str, int | float]] | None:
     options = dict(known.options)
-    given = dict(zip(known.arguments, op.arguments, strict=True))
+    given = dict(zip(known.arguments, op.arguments, strict=bool(op.arguments)))
     for key, argument in op.options:
         if key not in options:
             takes = ", ".join(f"{name}=" for name in options) or "no options"
@@ -96,7 +119,7 @@ def _numbers(
             kind = "whole number" if key in options else "number"
             found.add(Diagnostic("MC501", f"{key} of {op.name} is a {kind}", op.span))
             return None
-        if isinstance(value, float) and not math.isfinite(value):
+        if abs(value) > sys.float_info.max:
             found.add(Diagnostic("MC501", f"{key} of {op.name} is not finite", op.span))
             return None
         numbers.append((key, value))
@@ -131,6 +154,8 @@ def result_dtype(steps: Sequence[Step], dtype: Dtype) -> Dtype | str:
                 small = dtype if dtype.bits < 8 else step.dtype
                 return f"{small.name} cannot be cast: it moves bit for bit only"
             dtype = step.dtype
+        elif step.is_saturating and dtype.kind in ("int", "uint"):
+            continue
         elif dtype.kind != "float" or dtype.bits < 8:
             return f"{step.op.name} computes with floating-point numbers, not {dtype.name}"
     return dtype

@@ -45,6 +45,8 @@ def _faults(plan: Plan) -> Iterator[str]:
     names = [file.name for file in plan.files] + ([plan.index.name] if plan.index else [])
     if not plan.files or len(set(names)) != len(names):
         yield "a file is there twice, or none is"
+    if not all(isinstance(word, str) for rule, names in plan.computing for word in (rule, *names)):
+        yield "a rule is no text"
     for number, fold in enumerate(plan.folds):
         yield from _fold_faults(plan, number, fold)
     for file in plan.files:
@@ -189,6 +191,8 @@ def _is_elementwise(step: Step) -> bool:
     if step.op.name == "cast":
         return _can_compute(step.dtype)
     given = dict(step.numbers)
+    if step.is_saturating:
+        return True
     wanted = step.op.arguments
     return step.op.elementwise and all(isinstance(given.get(name), int | float) for name in wanted)
 

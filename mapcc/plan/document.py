@@ -12,6 +12,7 @@ from mapcc.ir.bound import Move
 from mapcc.ir.values import VALUE_OPS, Step
 from mapcc.plan.checked import plan_fault
 from mapcc.plan.model import (
+    Computing,
     Fill,
     Fold,
     Folded,
@@ -35,7 +36,7 @@ from mapcc.tensors.index import shard_fault
 from mapcc.tensors.safetensors import LENGTH, HeaderFault, parse_header
 
 # To be raised whenever the same plan comes to give other bytes.
-ENGINE = 1
+ENGINE = 2
 _KIND = "mapcc plan"
 
 Json = Any
@@ -69,6 +70,7 @@ def dump_plan(plan: Plan) -> str:
     content = _content(plan)
     content["sources"] = [[source.path, source.stamp] for source in plan.sources]
     content["bytes"] = [plan.bytes_read, plan.bytes_written, plan.scratch]
+    content["computing"] = plan.computing
     content["origin"] = plan.origin
     text = _text(content)
     return (
@@ -176,6 +178,7 @@ def _plan(content: Mapping[str, Json]) -> Plan:
         bytes_read=read,
         bytes_written=written,
         scratch=scratch,
+        computing=tuple(Computing(rule, tuple(names)) for rule, names in content["computing"]),
         origin=dict(content["origin"].items()),
     )
 

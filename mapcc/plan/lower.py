@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from math import inf, prod
+from pathlib import PurePath
 
 from mapcc.diagnostics.model import Diagnostics
 from mapcc.ir.bound import BoundMapping, Instance, Layout, Move
@@ -11,8 +12,9 @@ from mapcc.ir.program import Unit
 from mapcc.ir.values import Step
 from mapcc.passes.fills import fill_value
 from mapcc.passes.moves import in_bytes, simplify_dims
-from mapcc.plan.model import Fill, Fold, Folded, Origin, Shape, SourceTensor, Transfer
+from mapcc.plan.model import Computing, Fill, Fold, Folded, Origin, Shape, SourceTensor, Transfer
 from mapcc.tensors.dtypes import DTYPES, Dtype
+from mapcc.text import Span
 
 Place = tuple[float, int]
 _NOWHERE: Place = (inf, 0)
@@ -39,6 +41,7 @@ class Lowering:
     _fold_of: dict[tuple[int, int], int] = field(default_factory=dict)
     _laid_out: dict[str, int] = field(default_factory=dict)
     _layouts: dict[int, list[list[Move]]] = field(default_factory=dict)
+    _computing: dict[tuple[str, int, int], tuple[Span, list[str]]] = field(default_factory=dict)
 
     def run(self) -> list[Lowered]:
         lowered = []
@@ -47,6 +50,11 @@ class Lowering:
             if tensor is not None:
                 lowered.append(tensor)
         return lowered
+
+    def computing(self) -> tuple[Computing, ...]:
+        """The rules that compute, in their order; the copies of one are one."""
+        found = sorted(self._computing.items())
+        return tuple(Computing(_words(span), tuple(names)) for _, (span, names) in found)
 
     def _tensor(self, name: str, instance: Instance, number: int) -> Lowered | None:
         dtype = instance.dtypes[number]
@@ -62,6 +70,9 @@ class Lowering:
             if place is _NOWHERE:
                 place = self._place(transfer.origin, move.source_offset)
             transfers.append(transfer)
+        if not all(transfer.is_plain for transfer in transfers):
+            span = instance.equation.span
+            self._computing.setdefault((span.source.name, span.start, span.end), (span, []))[1].append(name)
         return Lowered(name, dtype, shape, tuple(transfers), place)
 
     def _moves(self, layout: Layout) -> list[list[Move]]:
@@ -131,6 +142,10 @@ class Lowering:
                 return self._place(self.folds[number].inputs[-1], 0)
             case Fill():
                 return _NOWHERE
+
+
+def _words(span: Span) -> str:
+    return f"{PurePath(span.source.name).name}:{span.line}: {' '.join(span.text.split())}"
 
 
 def _known(dtype: Dtype | None) -> Dtype:

@@ -61,6 +61,7 @@ def make_plan(
         bytes_read=_bytes_read(files, folds),
         bytes_written=sum(file.size for file in files) + (len(index.content) if index else 0),
         scratch=sum(fold.nbytes for fold in folds),
+        computing=lowering.computing(),
     )
 
 

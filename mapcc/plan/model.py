@@ -169,6 +169,13 @@ class Fold(NamedTuple):
         return prod(self.shape) * self.dtype.bits // 8
 
 
+class Computing(NamedTuple):
+    """The tensors of the output that one rule computes, and the rule in words: its file, line and text."""
+
+    rule: str
+    names: tuple[str, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """A whole conversion.
@@ -179,6 +186,7 @@ class Plan:
             be read too, if that is cheaper than to skip it.
         bytes_written: the size of the output.
         scratch: the bytes of all folds: they are on disk beside the output until it is complete.
+        computing: rules that compute values, for what is told of them afterwards; the output is the same.
         origin: what the plan was made from, for the record beside the output: JSON values alone.
     """
 
@@ -189,4 +197,5 @@ class Plan:
     bytes_read: int
     bytes_written: int
     scratch: int
+    computing: tuple[Computing, ...] = ()
     origin: Mapping[str, object] = field(default_factory=dict)

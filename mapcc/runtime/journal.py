@@ -16,6 +16,7 @@ from typing import NamedTuple
 from zlib import crc32
 
 from mapcc.runtime.fs import cannot_write, door, writing
+from mapcc.runtime.losses import Counts
 from mapcc.tensors.strict_json import JsonFault, loads
 
 SUFFIX = ".mapcc-journal"
@@ -25,11 +26,12 @@ _MOST = 1 << 28  # bytes: of a journal, at 1 PB of output
 
 
 class Entry(NamedTuple):
-    """A shard that is on the disk, and the hashes of its blocks."""
+    """A shard that is on the disk, the hashes of its blocks, and what its tensors have lost."""
 
     name: str
     size: int
     blocks: tuple[str, ...]
+    losses: Counts
 
 
 @dataclass(slots=True)
@@ -148,8 +150,8 @@ def _read(path: Path, fd: int, run: str, durable: bool) -> Journal:
     if _content(first) == {"mapcc journal": run}:
         for line in lines:
             match _content(line):
-                case [str(name), int(size), [*blocks]]:
-                    entries[name] = Entry(name, size, tuple(map(str, blocks)))
+                case [str(name), int(size), [*blocks], dict(losses)]:
+                    entries[name] = Entry(name, size, tuple(map(str, blocks)), losses)
     is_torn = bool(data) and not data.endswith(b"\n")
     return Journal(path, fd, durable, entries, len(data), is_torn)
 

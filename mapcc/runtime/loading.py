@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from bisect import bisect_right
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -11,12 +12,15 @@ import numpy as np
 from mapcc.diagnostics.fold import fold
 from mapcc.diagnostics.model import Diagnostic
 from mapcc.errors import MappingError
+from mapcc.numeric.fault import Unrepresentable
 from mapcc.plan.memory import buffers
 from mapcc.plan.model import OutputFile, OutputTensor, Plan, Run, Segment
 from mapcc.plan.parts import covered, parts
+from mapcc.runtime.faults import unrepresentable
 from mapcc.runtime.folds import write_fold
 from mapcc.runtime.inputs import Inputs
 from mapcc.runtime.local import Options
+from mapcc.runtime.losses import Tally, ValuesLost, by_rule
 from mapcc.runtime.sources import opened
 from mapcc.runtime.worker import Copy, Elsewhere, Worker
 from mapcc.tensors.dtypes import Dtype, torch_name
@@ -53,21 +57,26 @@ def _each(
     with opened(plan.sources) as files:
         inputs = Inputs(plan, files, _fold)
         worker = Worker(inputs, buffers(plan, 1, options.memory), Copy.WINDOW, hashes=False)
+        tally = Tally()
         try:
             for file, tensor in tensors:
                 dtype, shape = _torch_dtype(tensor.dtype, tensor.name), _torch_shape(tensor)
                 if tensor.begin == tensor.end:
                     value = torch.empty(shape, dtype=dtype, device=device)
                 else:
-                    raw = torch.from_numpy(_made(worker, file, tensor))
+                    raw = torch.from_numpy(_made(worker, file, tensor, tally))
                     value = raw.view(dtype).reshape(shape).to(device)
                 if module is not None:
                     _assign(module, tensor.name, value)
                 yield tensor.name, value
+        except Unrepresentable as error:
+            raise MappingError(unrepresentable(plan, inputs, worker.sizes, error)) from None
         finally:
             inputs.close()
         for read, source in zip(files, plan.sources, strict=True):
             read.check_unchanged(source.stamp or read.stamp)
+    for lost in by_rule(plan, tally.counts()):
+        warnings.warn(f"{lost.rule}: {lost.words}", ValuesLost, stacklevel=2)
 
 
 class _Memory:
@@ -93,13 +102,13 @@ def _fold(inputs: Inputs, number: int, buffer: Array) -> _Memory:
     return made
 
 
-def _made(worker: Worker, file: OutputFile, tensor: OutputTensor) -> Array:
+def _made(worker: Worker, file: OutputFile, tensor: OutputTensor, tally: Tally) -> Array:
     """The bytes of a tensor. There is one worker: its window holds what was read last, and nothing else."""
     size = tensor.end - tensor.begin
     alone = OutputFile(file.name, b"", size, (), tuple(_segments(file, tensor)))
     made = _Memory(np.empty(size, np.uint8))
     for part in parts(alone, worker.sizes.span):
-        worker.make(Elsewhere(alone, made), part)
+        worker.make(Elsewhere(alone, made, tally=tally), part)
     return made.data
 
 

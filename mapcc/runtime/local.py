@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mapcc.errors import MappingError
+from mapcc.numeric.fault import Unrepresentable
 from mapcc.plan.document import digest, run_key
 from mapcc.plan.memory import BUDGET, Buffers, buffers
 from mapcc.plan.model import Plan
@@ -78,8 +79,8 @@ def execute(plan: Plan, out: Path, progress: Progress | None = None, options: Op
     Raises:
         MappingError: MC001 if a source cannot be read, MC002 if one is not, or does not stay, what the
             plan was made from, MC005 if the output cannot be written (it is there, a source is in it,
-            the disk is full), MC502 if a number cannot be cast to its integer type, MC007 if the
-            memory is too little.
+            the disk is full), MC502 if a number cannot be cast to its integer type, MC505 if
+            it has a fraction, MC007 if the memory is too little.
     """
     options = options or Options()
     sizes = options.sizes or buffers(plan, options.threads, options.memory)
@@ -145,6 +146,10 @@ def _write(
     report()
     try:
         Pool(shards).run(workers, report)
+    except Unrepresentable as error:
+        from mapcc.runtime.faults import unrepresentable  # numpy, which byte ranges do without
+
+        raise MappingError(unrepresentable(plan, inputs, sizes, error)) from None
     finally:
         inputs.close()
         for shard in shards:

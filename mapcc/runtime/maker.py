@@ -9,19 +9,19 @@ from math import prod
 
 import numpy as np
 
-from mapcc.diagnostics.model import Diagnostic
-from mapcc.errors import MappingError
 from mapcc.ir.bound import Move
+from mapcc.numeric.fault import Unrepresentable
 from mapcc.plan.memory import Buffers
 from mapcc.plan.model import Fill, Gathered, Transfer, Turned
 from mapcc.plan.moves import Dims, clip, extent
 from mapcc.plan.segments import unit
-from mapcc.runtime.arrays import Array, numpy_dtype
+from mapcc.runtime.arrays import Array, codes_dtype
 from mapcc.runtime.gather import UNSIGNED, Gatherer, strided
 from mapcc.runtime.inputs import Inputs
+from mapcc.runtime.losses import Losses, Tally
 from mapcc.runtime.sources import Readable
 from mapcc.runtime.turn import turned
-from mapcc.runtime.values import Unrepresentable, filled, transform
+from mapcc.runtime.values import filled, transform
 
 
 class Maker:
@@ -34,6 +34,8 @@ class Maker:
         self.made = np.empty(max(16, sizes.made), np.uint8)
         self.taken = np.empty(max(16, sizes.made), np.uint8)
         self.packed = np.empty(sizes.packed, np.uint8)
+        self.tally = Tally()
+        self._sign = 1
         self._extents: tuple[tuple[Transfer, ...], list[tuple[int, int]], list[int]] | None = None
 
     def fold(self, number: int) -> Readable:
@@ -44,6 +46,7 @@ class Maker:
         width = unit(segment.transfers[0].target.bits)
         widest = max(width, *(unit(t.source.bits) for t in segment.transfers))
         step = len(self.made) // widest
+        self._uncount(segment, low, width)
         first, last = (low - segment.begin) // width, -(-(high - segment.begin) // width)
         for at in range(first, last, step):
             stop = min(at + step, last)
@@ -54,6 +57,17 @@ class Maker:
             # The window may begin or end within an element.
             start, end = max(low, begin), min(high, segment.begin + stop * width)
             view[start - low : end - low] = self.made.data[start - begin : end - begin]
+
+    def _uncount(self, segment: Gathered, low: int, width: int) -> None:
+        """An element that begins in the window before was counted there: once more, and it is taken off."""
+        begun, is_cut = divmod(low - segment.begin, width)
+        if not is_cut:
+            return
+        self._sign = -1
+        for transfer in self._touching(segment, begun, begun + 1):
+            for part in () if transfer.is_plain else clip(transfer.move, begun, begun + 1):
+                self._part(segment, transfer, part, width, begun)
+        self._sign = 1
 
     def _touching(self, segment: Gathered, low: int, high: int) -> Iterator[Transfer]:
         if len(segment.transfers) == 1:
@@ -79,24 +93,45 @@ class Maker:
         if transfer.is_plain:
             self.gatherer.gather(file, begin, part, width, self.made, low)
             return
-        own = unit(transfer.source.bits)
-        self.gatherer.gather(file, begin, _compact(part), own, self.taken, 0)
-        result = np.empty(part.numel, UNSIGNED[width])
-        self._compute(segment, transfer, part.numel, result)
+        result = self.taken_through(segment, transfer, part)
         sizes = [size for size, _, _ in part.dims]
         strided(self.made, part.target_offset - low, part.dims, width)[...] = result.reshape(sizes)
 
+    def taken_through(self, segment: Gathered, transfer: Transfer, part: Move) -> Array:
+        """The elements of a part, through the steps, one behind the other in the order of the target.
+
+        Raises:
+            Unrepresentable: see :meth:`_compute`.
+        """
+        assert not isinstance(transfer.origin, Fill)
+        file, begin = self.inputs.of(transfer.origin, self.gatherer.span)
+        self.gatherer.gather(file, begin, _compact(part), unit(transfer.source.bits), self.taken, 0)
+        result = np.empty(part.numel, UNSIGNED[unit(transfer.target.bits)])
+        self._compute(segment, transfer, part.numel, result)
+        return result
+
     def _compute(self, segment: Gathered | Turned, transfer: Transfer, count: int, result: Array) -> None:
-        """The first ``count`` elements of what was taken, through the steps."""
-        source = self.taken[: count * unit(transfer.source.bits)].view(numpy_dtype(transfer.source))
-        try:
-            for at in range(0, count, self.sizes.block):
-                block = source[at : at + self.sizes.block]
-                made = transform(block, transfer.source, transfer.steps, transfer.target)
-                result[at : at + self.sizes.block] = made.view(result.dtype)
-        except Unrepresentable as error:
-            message = f"a value cannot be cast: {error}"
-            raise MappingError([Diagnostic("MC502", message, names=(segment.name,))]) from None
+        """The first ``count`` elements of what was taken, through the steps.
+
+        Raises:
+            Unrepresentable: a number that an integer type does not have; ``at`` counts what was taken.
+        """
+        source = self.taken[: count * unit(transfer.source.bits)].view(codes_dtype(transfer.source))
+        losses = Losses()
+        for at in range(0, count, self.sizes.block):
+            block = source[at : at + self.sizes.block]
+            try:
+                made = transform(block, transfer.source, transfer.steps, transfer.target, losses)
+            except Unrepresentable as error:
+                error.at += at
+                raise
+            result[at : at + self.sizes.block] = made
+        self.tally.of(segment.name).merge(losses, self._sign)
+
+    def take_tally(self) -> Tally:
+        """What was counted since this was asked before."""
+        tally, self.tally = self.tally, Tally()
+        return tally
 
     def box(self, segment: Turned, transfer: Transfer, box: Move) -> Iterator[tuple[memoryview, int]]:
         """The bytes of a box in runs of the output: each with its place in the file."""

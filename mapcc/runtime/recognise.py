@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from mapcc.numeric.fault import Unrepresentable
 from mapcc.plan.memory import Buffers
 from mapcc.plan.model import OutputFile, Plan
 from mapcc.plan.parts import Part, parts
@@ -63,6 +64,8 @@ def _is_same(worker: Worker, file: OutputFile, path: Path) -> bool:
                 worker.make(Elsewhere(file, comparison), part)
             except _Folded:
                 continue
+            except Unrepresentable:
+                return False
         return comparison.is_same
     finally:
         there.close()

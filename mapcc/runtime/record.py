@@ -17,12 +17,13 @@ from mapcc.plan.model import Plan
 from mapcc.plan.parts import PART
 from mapcc.runtime.fs import cannot_write
 from mapcc.runtime.journal import Entry
+from mapcc.runtime.losses import RuleLosses, by_rule, from_json, to_json
 from mapcc.tensors.disk import read_all
 from mapcc.tensors.index import shard_fault
 from mapcc.tensors.strict_json import JsonFault, loads
 
 RECORD = "mapcc.manifest.json"
-_FORMAT = 1
+_FORMAT = 2
 _MOST = 1 << 28
 
 
@@ -34,6 +35,7 @@ class Record:
         plan: the digest of the plan.
         origin: what the plan was made from: the mapping, its settings, the source.
         files: the shards, with the hashes of their blocks of ``block`` bytes (none if they were not kept).
+        values: what the operations of each rule have lost.
         index: the name of the index and the SHA-256 of it, or None.
     """
 
@@ -42,12 +44,14 @@ class Record:
     files: tuple[Entry, ...]
     block: int
     index: tuple[str, str] | None
+    values: tuple[RuleLosses, ...] = ()
 
 
 def record_bytes(plan: Plan, digest: str, entries: Sequence[Entry]) -> bytes:
     """The file that :func:`read_record` reads."""
     from hashlib import sha256
 
+    lost = {name: own for entry in entries for name, own in entry.losses.items()}
     files = [
         {"name": entry.name, "size": entry.size, "xxh3_128": list(entry.blocks)}
         for entry in sorted(entries, key=lambda entry: entry.name)
@@ -58,6 +62,7 @@ def record_bytes(plan: Plan, digest: str, entries: Sequence[Entry]) -> bytes:
         **plan.origin,
         "index": plan.index and {"name": plan.index.name, "sha256": sha256(plan.index.content).hexdigest()},
         "block": PART,
+        "values": to_json(by_rule(plan, lost)),
         "files": files,
     }
     return (json.dumps(content, indent=1) + "\n").encode()
@@ -79,11 +84,12 @@ def read_record(folder: Path) -> Record:
             raise ValueError("of another version")
         index = content.pop("index")
         files = tuple(_entry(**file) for file in content.pop("files"))
+        values = tuple(from_json(content.pop("values")))
         named = index and (str(index["name"]), str(index["sha256"]))
         if named and (rule := shard_fault(named[0].removesuffix(".index.json"))):
             raise ValueError(f"{named[0]!r}: {rule}")
         _check_origin(**{key: content[key] for key in ("mapping", "options", "source") if key in content})
-        return Record(content.pop("plan"), content, files, int(content.pop("block")), named)
+        return Record(content.pop("plan"), content, files, int(content.pop("block")), named, values)
     except (JsonFault, ValueError, KeyError, TypeError, AttributeError) as error:
         message = f"`{path}` is not a manifest of mapcc: {error}"
         raise MappingError([Diagnostic("MC003", message)]) from None
@@ -94,7 +100,7 @@ def _entry(*, name: str, size: int, xxh3_128: list[str]) -> Entry:
         raise ValueError(f"{name!r}: {rule}")
     if type(size) is not int or not all(isinstance(block, str) for block in xxh3_128):
         raise TypeError(f"of {name!r} there is no size, or no hashes")
-    return Entry(name, size, tuple(xxh3_128))
+    return Entry(name, size, tuple(xxh3_128), {})
 
 
 def _check_origin(

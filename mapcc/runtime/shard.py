@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from threading import Lock
 from typing import TYPE_CHECKING
 
 from mapcc.errors import MappingError
@@ -11,6 +12,7 @@ from mapcc.plan.model import OutputFile
 from mapcc.plan.parts import Part, parts
 from mapcc.runtime.blocks import block_count, block_range, read_block
 from mapcc.runtime.fs import NewFile, cannot_write
+from mapcc.runtime.losses import Tally
 from mapcc.runtime.sources import InputFile
 from mapcc.runtime.staging import Staging
 
@@ -26,6 +28,8 @@ class Shard:
         self.verify, self._allocate = verify, allocate
         self.blocks: list[str | None] = [None] * block_count(output.size)
         self._room = 0
+        self._tally = Tally()
+        self._lock = Lock()
         self._file: NewFile | None = None
 
     @property
@@ -70,6 +74,11 @@ class Shard:
         finally:
             file.close()
 
+    def count(self, tally: Tally) -> None:
+        """What the making of a part has lost: from any thread."""
+        with self._lock:
+            self._tally.merge(tally)
+
     def parts(self) -> Iterator[Part]:
         return parts(self.output, self._room)
 
@@ -88,7 +97,8 @@ class Shard:
                     why = f"bytes {begin:,} to {end:,} are read back otherwise than they were written"
                     raise cannot_write(self.file.path, why, help="check the disk and the memory")
                 self.blocks[number] = found
-        self.stage.finish(self.file, [block for block in self.blocks if block is not None])
+        blocks = [block for block in self.blocks if block is not None]
+        self.stage.finish(self.file, blocks, self._tally.counts())
         self.close()
 
     def close(self) -> None:

@@ -19,6 +19,7 @@ from typing import NamedTuple
 from mapcc.runtime.fs import FOLDER, NewFile, cannot_write, door, sync_folder, writing
 from mapcc.runtime.journal import SUFFIX as JOURNAL
 from mapcc.runtime.journal import Entry, Journal, open_journal
+from mapcc.runtime.losses import Counts
 
 PARTIAL = ".mapcc-partial"
 
@@ -64,13 +65,13 @@ class Staging:
         """A new file; to be closed."""
         return NewFile(self.folder / name, size)
 
-    def finish(self, file: NewFile, blocks: Sequence[str]) -> Entry:
+    def finish(self, file: NewFile, blocks: Sequence[str], losses: Counts) -> Entry:
         """A shard is written, and its bytes are on the disk: with its name they survive from now on."""
         with writing(file.path):
             if self.durable:
                 sync_folder(self.folder)
         made = self.seal(file.path.name, file.fd)
-        entry = Entry(file.path.name, made.size, tuple(blocks))
+        entry = Entry(file.path.name, made.size, tuple(blocks), losses)
         self._journal.add(entry)
         return entry
 

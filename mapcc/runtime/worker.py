@@ -16,6 +16,7 @@ from mapcc.plan.parts import PART, Boxes, Part, Stretch, covered, is_whole
 from mapcc.plan.segments import PAGE
 from mapcc.runtime.fs import NewFile
 from mapcc.runtime.inputs import Inputs
+from mapcc.runtime.losses import Tally
 from mapcc.runtime.sources import Readable, Writable
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ class Sheet(Protocol):
     @property
     def blocks(self) -> list[str | None]: ...
 
+    def count(self, tally: Tally) -> None: ...
+
 
 @dataclass(slots=True)
 class Elsewhere:
@@ -42,6 +45,10 @@ class Elsewhere:
     output: OutputFile
     file: Writable
     blocks: list[str | None] = field(default_factory=list)
+    tally: Tally = field(default_factory=Tally)
+
+    def count(self, tally: Tally) -> None:
+        self.tally.merge(tally)
 
 
 class Copy(Enum):
@@ -87,6 +94,8 @@ class Worker:
                     for view, at in self.maker.box(segment, transfer, box):
                         shard.file.write(view, at)
                         self.done += len(view)
+        if self._maker is not None:
+            shard.count(self._maker.take_tally())
 
     def _stretch(self, shard: Sheet, part: Stretch) -> None:
         """Windows that are aligned in the output, whatever lies in them."""

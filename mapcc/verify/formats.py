@@ -1,6 +1,6 @@
 """Numbers by the definitions of their formats: sign, exponent, mantissa, bias.
 
-What a conversion computes with (numpy, ``ml_dtypes``) is not asked here. A number in between is
+What a conversion computes with (``numeric``) is not asked here. A number in between is
 ``sign * mantissa * 2**exponent`` with whole mantissas, so nothing rounds but ``rounding.encode``.
 """
 
@@ -80,7 +80,10 @@ FORMATS = {
 
 @dataclass(frozen=True, slots=True)
 class Numbers:
-    """``(-1)**negative * mantissa * 2**exponent``, or an infinity, or NaN."""
+    """``(-1)**negative * mantissa * 2**exponent``, or an infinity, or NaN.
+
+    Of NaN the mantissa is what its format has behind the exponent, as the first of 52 bits.
+    """
 
     negative: Flags
     mantissa: Codes
@@ -115,11 +118,13 @@ def decode(codes: Codes, dtype: Dtype) -> Numbers:
     if form.special == "ieee":
         infinite, nan = magnitude == form.infinity, magnitude > form.infinity
     if form.special == "power":
-        return Numbers(no, np.ones(len(codes), np.uint64), magnitude.astype(np.int64) - form.bias, no, nan)
+        return Numbers(no, (~nan).astype(np.uint64), magnitude.astype(np.int64) - form.bias, no, nan)
     stored = (magnitude >> np.uint64(form.mantissa)).astype(np.int64)
     fraction = magnitude & np.uint64((1 << form.mantissa) - 1)
     mantissa = np.where(stored > 0, fraction | np.uint64(1 << form.mantissa), fraction)
     exponent = np.maximum(stored, 1) - form.bias - form.mantissa
+    payload = fraction << np.uint64(52 - form.mantissa) if form.special == "ieee" else np.zeros_like(codes)
+    mantissa = np.where(nan, payload, mantissa)
     return Numbers(negative, mantissa, exponent, infinite, nan)
 
 
@@ -142,7 +147,3 @@ def doubles(codes: Codes, dtype: Dtype) -> npt.NDArray[np.float64]:
         value = np.ldexp(x.mantissa.astype(np.float64), x.exponent)
     value = np.where(x.infinite, np.inf, np.where(x.nan, np.nan, value))
     return np.where(x.negative, -value, value)
-
-
-def is_nan(codes: Codes, dtype: Dtype) -> Flags:
-    return decode(codes, dtype).nan

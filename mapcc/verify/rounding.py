@@ -2,35 +2,46 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from mapcc.tensors.dtypes import Dtype
 from mapcc.verify.formats import FORMATS, Codes, Flags, Format, Ints, Numbers
 
 
-def encode(x: Numbers, dtype: Dtype) -> tuple[Codes, Flags]:
+def encode(x: Numbers, dtype: Dtype, saturate: bool = False) -> tuple[Codes, Flags]:
     """The nearest elements of a type, ties to even, and which numbers the type does not have.
 
-    Integers are cut towards zero. What is too large is infinite, or NaN where there is no infinity.
+    Integers have no number with a fraction. What is too large is infinite, or NaN where there is no
+    infinity; where ``saturate`` is set, it is the largest of its sign.
     """
     everything = np.ones(len(x.nan), bool)
     if dtype.kind == "bool":
         true = (x.mantissa != 0) | x.infinite | x.nan
         return true.astype(np.uint64), everything
     if dtype.kind in ("int", "uint"):
-        return _encode_whole(x, dtype)
+        return _encode_whole(x, dtype, saturate)
     form = FORMATS[dtype.name]
+    too_large = np.uint64(form.largest if saturate else form.infinity)
     codes = _rounded(x, form)
-    codes = np.where(x.infinite | (codes > form.largest), np.uint64(form.infinity), codes)
-    is_nan = x.nan
+    codes = np.where(x.infinite | (codes > form.largest), too_large, codes)
     if form.special == "power":
-        is_nan = is_nan | x.negative | ((x.mantissa == 0) & ~x.infinite)
-    elif form.special == "fnuz":
-        is_nan = is_nan | (codes == form.nan)
-        codes = np.where(x.negative & (codes > 0), codes | np.uint64(form.sign), codes)
-    else:
-        codes = np.where(x.negative, codes | np.uint64(form.sign), codes)
-    return np.where(is_nan, np.uint64(form.nan), codes), everything
+        below = x.negative | ((x.mantissa == 0) & ~x.infinite)
+        codes = np.where(below, np.uint64(0 if saturate else form.nan), codes)
+        return np.where(x.nan, np.uint64(form.nan), codes), everything
+    codes = np.where(x.nan, _not_a_number(x, form), codes)
+    signed = x.negative & (codes > 0) if form.special == "fnuz" else x.negative
+    codes = np.where(signed, codes | np.uint64(form.sign), codes)
+    return codes, ~x.nan if form.special == "finite" else everything
+
+
+def _not_a_number(x: Numbers, form: Format) -> Codes:
+    """NaN without its sign: as much of its mantissa as the format has, or the first bit of it."""
+    if form.special != "ieee":
+        return np.full(len(x.nan), form.nan, np.uint64)
+    payload = x.mantissa >> np.uint64(52 - form.mantissa) & np.uint64((1 << form.mantissa) - 1)
+    return np.uint64(form.infinity) + np.where(payload == 0, np.uint64(1 << (form.mantissa - 1)), payload)
 
 
 def _rounded(x: Numbers, form: Format) -> Codes:
@@ -71,17 +82,32 @@ def bit_length(x: Codes) -> Ints:
     return total
 
 
-def _encode_whole(x: Numbers, dtype: Dtype) -> tuple[Codes, Flags]:
+def to_whole(x: Numbers) -> Numbers:
+    """The nearest whole numbers, ties to even."""
+    whole = np.where(x.nan | x.infinite | (x.exponent >= 0), x.mantissa, _shifted(x.mantissa, -x.exponent))
+    return replace(x, mantissa=whole, exponent=np.maximum(x.exponent, 0))
+
+
+def _encode_whole(x: Numbers, dtype: Dtype, saturate: bool) -> tuple[Codes, Flags]:
+    one = np.uint64(1)
     right = np.clip(-x.exponent, 0, 63).astype(np.uint64)
     left = np.clip(x.exponent, 0, 63).astype(np.uint64)
-    cut = np.where(x.exponent < -63, np.uint64(0), x.mantissa >> right)
-    value = np.where(x.exponent > 0, x.mantissa << left, cut)
+    value = np.where(x.exponent > 0, x.mantissa << left, x.mantissa >> right)
+    has_fraction = (x.exponent < 0) & ((x.mantissa & ((one << right) - one)) != 0)
+    has_fraction |= (x.exponent < -63) & (x.mantissa != 0)
     fits = (x.exponent <= 0) | (bit_length(x.mantissa) + x.exponent <= 64)
-    if dtype.kind == "uint":
-        fits &= (value <= np.uint64((1 << dtype.bits) - 1)) & (~x.negative | (value == 0))
+    fits &= ~x.infinite
+    most, least = np.uint64((1 << dtype.bits) - 1), np.uint64(0)
+    if dtype.kind == "int":
+        most, least = most >> one, np.uint64(1 << (dtype.bits - 1))
+    edge = np.where(x.negative, least, most)
+    if saturate:
+        # Cut to the number below it, what lies beyond the edge by a fraction alone would seem to fit.
+        beyond = ~fits | (value > edge) | ((value == edge) & has_fraction)
+        value = np.where(beyond, edge, value)
+        fits, has_fraction = np.ones(len(x.nan), bool), has_fraction & ~beyond
     else:
-        edge = np.uint64(1 << (dtype.bits - 1))
-        fits &= (value < edge) | (x.negative & (value == edge))
+        fits &= value <= edge
     every = np.uint64((1 << dtype.bits) - 1)
-    codes = np.where(x.negative, (~value + np.uint64(1)) & every, value)
-    return codes, fits & ~x.nan & ~x.infinite
+    codes = np.where(x.negative, (~value + one) & every, value)
+    return codes, fits & ~x.nan & ~has_fraction

@@ -12,9 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mapcc.ir.values import VALUE_OPS, Step
-from mapcc.runtime.arrays import numpy_dtype
-from mapcc.runtime.values import Unrepresentable, transform
+from mapcc.numeric.fault import Unrepresentable
+from mapcc.runtime.arrays import codes_dtype
 from mapcc.runtime.values import cast as runtime_cast
+from mapcc.runtime.values import transform
 from mapcc.tensors.dtypes import DTYPES
 from mapcc.verify.arithmetic import agrees, cast, computed, exactly
 from mapcc.verify.formats import FORMATS, Codes, codes_of, decode, doubles
@@ -36,14 +37,7 @@ def codes(name: str, count: int = 20_000) -> Codes:
 
 
 def array(found: Codes, name: str) -> np.ndarray:
-    size = DTYPES[name].bits // 8
-    return (
-        found.astype("<u8")
-        .view(np.uint8)
-        .reshape(-1, 8)[:, :size]
-        .copy()
-        .view(numpy_dtype(DTYPES[name]))[:, 0]
-    )
+    return found.astype(codes_dtype(DTYPES[name]))
 
 
 def back(found: np.ndarray) -> Codes:
@@ -57,9 +51,6 @@ def test_casts_are_those_of_the_runtime(source: str, target: str) -> None:
     with np.errstate(all="ignore"):
         found = back(runtime_cast(array(x, source), DTYPES[source], DTYPES[target]))
     right = agrees(found, cast(exactly(x, DTYPES[source]), DTYPES[target]))
-    if target == "F8_E8M0":  # ml_dtypes makes 2**-126 of what is little more than 2**-127
-        value = doubles(x, DTYPES[source]) if source in FLOATS else np.ones(len(x))
-        right |= (value > 2.0**-127) & (value < 1.5 * 2.0**-127)
     assert right.all(), [hex(code) for code in x[~right][:5]]
 
 
@@ -84,14 +75,29 @@ CHAINS = [
     (("neg_exp", None),),
     (("neg_exp", None), ("scale", -3.0), ("add", -1.0)),
     (("cast", "BF16"), ("add", 0.1), ("cast", "F16"), ("scale", 7)),
+    (("round", None),),
+    (("clamp", (-0.3, 1e4)), ("scale", 3)),
+    (("scale", 1e6), ("clamp", None), ("cast", "F8_E4M3")),
+    (("clamp", None), ("cast", "I8"), ("cast", "F32"), ("scale", 2)),
+    (("neg_exp", None), ("clamp", None), ("cast", "F8_E8M0")),
+    (("add", 0.25), ("round", None), ("clamp", (-100, 100)), ("cast", "I16")),
+    (("clamp", None),),
 ]
+
+
+def numbers(value: Any) -> tuple[float, ...]:
+    if value is None:
+        return ()
+    return value if isinstance(value, tuple) else (value,)
 
 
 def chain(words: Any) -> tuple[Step, ...]:
     return tuple(
         Step(VALUE_OPS[op], dtype=DTYPES[value])
         if op == "cast"
-        else Step(VALUE_OPS[op], ((VALUE_OPS[op].arguments[0], value),) if value is not None else ())
+        else Step(
+            VALUE_OPS[op], tuple(zip(VALUE_OPS[op].arguments, numbers(value), strict=value is not None))
+        )
         for op, value in words
     )
 
@@ -101,6 +107,8 @@ def chain(words: Any) -> tuple[Step, ...]:
 def test_chains_are_those_of_the_runtime(name: str, words: Any) -> None:
     x, steps = codes(name), chain(words)
     for target in (name, "BF16"):
+        wanted = computed(exactly(x, DTYPES[name]), steps, DTYPES[target])
+        x = x[wanted.exists]  # NaN is no integer
         found = back(transform(array(x, name), DTYPES[name], steps, DTYPES[target]))
         assert agrees(found, computed(exactly(x, DTYPES[name]), steps, DTYPES[target])).all()
 

@@ -40,7 +40,6 @@ def filled(bits: int, width: int, count: int) -> Any:
 def by_blocks(values: Callable[[Any], Any], x: Any, dtype: str, block: int = 1 << 16) -> Any:
     """``values`` of all elements; what it computes with stays small."""
     out = np.empty(x.size, dtype)
-    with np.errstate(all="ignore"):  # what is too large becomes infinite, and is meant to
-        for at in range(0, x.size, block):
-            out[at : at + block] = values(x[at : at + block]).view(dtype)
+    for at in range(0, x.size, block):
+        out[at : at + block] = values(x[at : at + block])
     return out
