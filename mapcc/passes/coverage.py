@@ -27,6 +27,7 @@ from mapcc.passes.segments import name_axes, variants
 from mapcc.passes.take import excuses
 from mapcc.passes.types import infer_dtypes
 from mapcc.passes.writer import NegativeIndex
+from mapcc.tensors.dtypes import Dtype
 from mapcc.tensors.spec import TensorSpec
 from mapcc.text import Span
 
@@ -410,9 +411,17 @@ def _compare(binder: Binder, instance: Instance, number: int, spec: TensorSpec) 
             f"the rule gives {dtype.name}, the target has {spec.dtype.name}",
             span,
             spec.name,
-            help=other
-            or f"| cast {spec.dtype.short} behind the source, or for all: dtype {spec.dtype.short}",
+            help=other or _cast_help(dtype, spec.dtype),
         )
+
+
+def _cast_help(ours: Dtype, theirs: Dtype) -> str:
+    """``dtype`` is for all weights: no way to make single tensors integers."""
+    if theirs.kind == "float" and theirs.bits >= 8 and ours.kind == "float":
+        return f"| cast {theirs.short} behind the source, or for all: dtype {theirs.short}"
+    if theirs.kind in ("int", "uint") and ours.kind == "float":
+        return f"| cast {theirs.short} behind the source; | round before it if the numbers have fractions"
+    return f"| cast {theirs.short} behind the source"
 
 
 def _quantised_help(binder: Binder, instance: Instance, number: int) -> str:

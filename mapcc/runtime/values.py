@@ -57,11 +57,11 @@ def working(x: Array, dtype: Dtype) -> tuple[Array, Dtype]:
 
 # Each takes and gives codes of F32 or F64.
 KERNELS: dict[str, Callable[[Array, Step], Array]] = {
-    "scale": lambda x, step: operations.scale(x, step.number("factor")),
-    "add": lambda x, step: operations.add(x, step.number("number")),
+    "scale": lambda x, step: operations.times(x, step.number("factor")),
+    "add": lambda x, step: operations.plus(x, step.number("number")),
     "neg_exp": lambda x, step: operations.neg_exp(x),
     "round": lambda x, step: operations.nearest_whole(x),
-    "clamp": lambda x, step: operations.clamp(x, step.number("low"), step.number("high")),
+    "clamp": lambda x, step: operations.clamped(x, step.number("low"), step.number("high")),
 }
 
 

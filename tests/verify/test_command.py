@@ -112,7 +112,7 @@ def test_the_manifest_tells_no_place_and_no_time(converted: Path) -> None:
     shutil.copytree(converted, again)
     record = json.loads(text)
     assert set(record) == {
-        "mapcc manifest", "plan", "mapping", "options", "source", "index", "block", "files"
+        "mapcc manifest", "plan", "mapping", "options", "source", "index", "block", "files", "values"
     }  # fmt: skip
     assert record["options"] == {"max_shard_size": 8000, "prefix": "model", "settings": {"factor": 2}}
 
@@ -127,6 +127,7 @@ def test_without_hashes_nothing_is_said_to_be_right(tmp_path: Path, mapcc: Mapcc
 
 
 PATHS: list[tuple[str | int, ...]] = [
+    ("values",),
     *(("block",), ("files", 0, "name"), ("files", 0, "size"), ("files", 0, "xxh3_128"), ("index", "name")),
     *(
         ("mapping",),
