@@ -62,11 +62,11 @@ def _number(step: Step, name: str) -> str:
 
 
 _KERNELS: dict[str, Callable[[Step], str]] = {
-    "scale": lambda step: f"times(x, {_number(step, 'factor')})",
-    "add": lambda step: f"plus(x, {_number(step, 'number')})",
+    "scale": lambda step: f"scaled_by(x, {_number(step, 'factor')})",
+    "add": lambda step: f"shifted_by(x, {_number(step, 'number')})",
     "neg_exp": lambda step: "neg_exp(x)",
     "round": lambda step: "nearest_whole(x)",
-    "clamp": lambda step: f"clamped(x, {_number(step, 'low')}, {_number(step, 'high')})",
+    "clamp": lambda step: f"kept_between(x, {_number(step, 'low')}, {_number(step, 'high')})",
 }
 
 

@@ -250,9 +250,12 @@ def to_integers(x: Any, dtype: str, saturate: bool = False) -> Any:
 
 def in_words(value: Any) -> str:
     """F64 in the digits that F32 needs, where it is F32."""
+    value = float(value)
     with np.errstate(all="ignore"):
-        short = np.float32(value)
-    return str(short if short == value else value)
+        for digits in (6, 7, 8, 9) if np.float32(value) == value else ():
+            if np.float32(f"{value:.{digits}g}") == np.float32(value):
+                return repr(float(f"{value:.{digits}g}"))
+    return repr(value)
 
 
 def between_integers(x: Any, source: str, dtype: str, saturate: bool = False) -> Any:

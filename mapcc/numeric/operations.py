@@ -10,14 +10,14 @@ from mapcc.numeric.casts import to_single, widened
 from mapcc.numeric.formats import F32, F64
 
 
-def times(x: Any, factor: float) -> Any:
+def scaled_by(x: Any, factor: float) -> Any:
     """``x * factor``, the factor rounded to the type of ``x``."""
     floats = as_floats(x)
     with np.errstate(all="ignore"):
         return as_codes(floats * constant(factor, floats))
 
 
-def plus(x: Any, number: float) -> Any:
+def shifted_by(x: Any, number: float) -> Any:
     """``x + number``, the number rounded to the type of ``x``."""
     floats = as_floats(x)
     with np.errstate(all="ignore"):
@@ -30,7 +30,7 @@ def nearest_whole(x: Any) -> Any:
         return as_codes(np.rint(as_floats(x)))
 
 
-def clamped(x: Any, low: float, high: float) -> Any:
+def kept_between(x: Any, low: float, high: float) -> Any:
     """``low`` where ``x`` is less, ``high`` where it is more. -0 is not less than 0."""
     floats = as_floats(x)
     with np.errstate(all="ignore"):

@@ -57,11 +57,11 @@ def working(x: Array, dtype: Dtype) -> tuple[Array, Dtype]:
 
 # Each takes and gives codes of F32 or F64.
 KERNELS: dict[str, Callable[[Array, Step], Array]] = {
-    "scale": lambda x, step: operations.times(x, step.number("factor")),
-    "add": lambda x, step: operations.plus(x, step.number("number")),
+    "scale": lambda x, step: operations.scaled_by(x, step.number("factor")),
+    "add": lambda x, step: operations.shifted_by(x, step.number("number")),
     "neg_exp": lambda x, step: operations.neg_exp(x),
     "round": lambda x, step: operations.nearest_whole(x),
-    "clamp": lambda x, step: operations.clamped(x, step.number("low"), step.number("high")),
+    "clamp": lambda x, step: operations.kept_between(x, step.number("low"), step.number("high")),
 }
 
 
@@ -143,8 +143,10 @@ def _was(x: Array, dtype: Dtype, what: str) -> Array:
     nan: Array = is_nan(x, form)
     if what == "nan":
         return nan
-    magnitude = x & x.dtype.type(form.mask)
-    return np.logical_and(magnitude > x.dtype.type(form.largest), ~nan) & (form.kind == "ieee")
+    if form.kind != "ieee":
+        return np.zeros(x.shape, bool)
+    infinite: Array = (x & x.dtype.type(form.mask)) == x.dtype.type(form.infinity)
+    return infinite
 
 
 def filled(value: int | float, dtype: Dtype) -> Array:
