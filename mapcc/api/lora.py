@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
@@ -98,18 +98,20 @@ def convert_lora(
         MappingError: MC901: it does not fit the model; MC902: it cannot follow a rule; MC903: it is too
             large; MC904: its config; MC905: the reader cannot hold it; MC906: a pattern of ``skip``; MC005.
     """
-    from mapcc.lora.config import find_config
+    from mapcc.lora.config import LARGEST, find_config
     from mapcc.lora.write import READERS
 
     if to not in ("", *READERS):
         raise ValueError(f"to is one of {', '.join(READERS)}")
+    if scale is not None and not abs(scale) <= LARGEST:
+        raise MappingError([Diagnostic("MC007", f"--scale {scale} is no number that an adapter has")])
     if to == "peft" and Path(out).suffix == ".safetensors":
         help = f"--out {quote(str(Path(out).with_suffix('')))}"
         raise MappingError([Diagnostic("MC007", "PEFT reads a folder, with its config in it", help=help)])
     opened = opened_mapping(mapping, found := Diagnostics())
     raise_if_any(found)
     assert opened.mapping is not None
-    lora = keys(adapter)
+    lora = keys(_file(adapter))
     skipped = _skipped(lora, skip)
     names = {name for names in skipped.values() for name in names}
     _within_memory(lora, names, under)
@@ -119,6 +121,14 @@ def convert_lora(
     read, known = _best(lora, models, under, names, config, scale)
     bound = _bound(opened, known, settings)
     return _written(bound, read, lora, Path(out), known.where, to, prefix, skipped, config, is_transposed)
+
+
+def _file(adapter: KeySet) -> KeySet:
+    """PEFT's folder may hold other files of weights beside the adapter's."""
+    if isinstance(adapter, Manifest):
+        return adapter
+    beside = [Path(adapter) / name for name in (PEFT_FILE, "adapter_model.bin")]
+    return next((path for path in beside if path.is_file()), adapter)
 
 
 def _best(
@@ -165,14 +175,14 @@ def _skipped(lora: Manifest, patterns: Sequence[str]) -> dict[str, tuple[str, ..
     for pattern in patterns:
         try:
             text = statements([pattern])
-            opened = opened_mapping(parse(text, "--skip"), Diagnostics())
-            bound = bound_mapping(held(opened, lora, None))
+            checked = held(opened_mapping(parse(text, "--skip"), Diagnostics()), lora, None)
+            raise_if_any(_others_aside(checked.diagnostics))
         except MappingError as error:
             why = error.diagnostics[0]
             message = f"--skip {quote(pattern)} is no pattern: {why.message}"
             faults.append(Diagnostic("MC906", message, help=why.help))
             continue
-        out[pattern] = tuple(bound.dropped)
+        out[pattern] = tuple(checked.bound.dropped) if checked.bound else ()
         if not out[pattern]:
             message = f"--skip {quote(pattern)} matches no tensor of the adapter"
             help = "`*` is text within one segment, `**` is whole segments: '**.diff', 'lora_te1_*.**'"
@@ -180,6 +190,11 @@ def _skipped(lora: Manifest, patterns: Sequence[str]) -> dict[str, tuple[str, ..
     if faults:
         raise MappingError(faults)
     return out
+
+
+def _others_aside(found: Iterable[Diagnostic]) -> Diagnostics:
+    """What is wrong with a pattern: it need not take all tensors, and does not."""
+    return Diagnostics([each for each in found if each.code != "MC402"])
 
 
 def _within_memory(lora: Manifest, skipped: Collection[str], under: str) -> None:
@@ -243,7 +258,7 @@ def _told(faults: Sequence[Fault], lora: Manifest, skipped: Collection[str]) -> 
     for fault in joined(faults):
         help = [fault.help] if fault.help else []
         if others and fault.names:
-            patterns = " ".join(f"--skip {quote(p)}" for p in patterns_for(fault.names, others)[:8])
+            patterns = " ".join(f"--skip {quote(p)}" for p in patterns_for(fault.names, others))
             help.append(f"leave {'them' if len(fault.names) > 1 else 'it'} out: {patterns}")
         names = listed(fault.names)
         out.append(

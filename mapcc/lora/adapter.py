@@ -8,7 +8,7 @@ from math import isclose
 
 from mapcc.diagnostics.fold import fold
 from mapcc.lora.arrays import read, unreadable
-from mapcc.lora.config import CONFIG, PeftConfig, read_config
+from mapcc.lora.config import CONFIG, LARGEST, PeftConfig, read_config
 from mapcc.lora.experts import read_experts
 from mapcc.lora.groups import Group, keep_one_prefix, sort_out, strange_fault
 from mapcc.lora.model import Adapter, Array, Fault, Product, Whole
@@ -77,6 +77,7 @@ class _Scales:
     ranks: dict[str, list[str]] = field(default_factory=dict)
     twofold: list[str] = field(default_factory=list)
     vectors: list[str] = field(default_factory=list)
+    unbounded: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     def of(self, module: str, rank: int, alpha: TensorSpec | None, names: tuple[str, ...]) -> float:
         key = module.removeprefix(PEFT).removeprefix(self.out.prefix if self._is_metadata else "")
@@ -87,7 +88,11 @@ class _Scales:
                 self.vectors.append(alpha.name)
                 return 1.0
             self.out.alpha_dtype = self.out.alpha_dtype or array.dtype
-            told = float(array.reshape(())) / rank
+            alpha_is = float(array.reshape(()))
+            if not abs(alpha_is) <= LARGEST:
+                self.unbounded.setdefault(f"{alpha.name} is {alpha_is}", names)
+                return 1.0
+            told = alpha_is / rank
         if self.config is None:
             if told is None and self.usual is None and module.startswith(PEFT):
                 self.unknown += names
@@ -118,6 +123,8 @@ class _Scales:
             )
         for name in self.vectors:
             yield Fault("MC901", f"{name} is not one number", (name,))
+        for message, of in self.unbounded.items():
+            yield Fault("MC901", message, of)
 
 
 # --- tensors
@@ -131,6 +138,8 @@ def _read_groups(
         specs = (*group.roles.values(), *group.product.values())
         if why := next((f"{s.name}: {why}" for s in specs if (why := unreadable(s))), ""):
             out.faults.append(Fault("MC006", why, group.names))
+        elif twice := _twice(group):
+            out.faults.append(Fault("MC901", f"{weight} has {twice}", group.names))
         elif group.product:
             tensors = {suffix: read(adapter, spec) for suffix, spec in group.product.items()}
             for role in (Role.ALPHA, Role.MAGNITUDE):
@@ -154,9 +163,18 @@ def _read_groups(
         except Misshapen as wrong:
             out.faults.append(_misshapen(group.roles[wrong.role], weight, model, group.names))
             continue
-        rank = int(arrays.get(Role.DOWN, arrays.get(Role.EMBEDDING_DOWN, factors.down)).shape[0])
+        rank = int(arrays[Role.DOWN].shape[0]) if Role.MID in arrays else factors.rank
         scale = scales.of(group.module, rank, group.roles.get(Role.ALPHA), group.names)
         out.factors[weight] = (replace(factors, scale=scale),)
+
+
+def _twice(group: Group) -> str:
+    """What there is too much of for one weight."""
+    if group.doubled:
+        return f"two tensors of one kind: {group.doubled[0].name}"
+    kinds = (Role.DOWN, Role.UP, Role.MID), (Role.EMBEDDING_DOWN, Role.EMBEDDING_UP)
+    present = [any(role in group.roles for role in kind) for kind in kinds]
+    return "factors of two kinds" if sum(present) + bool(group.product) > 1 else ""
 
 
 def _missing(roles: Mapping[Role, TensorSpec]) -> str:

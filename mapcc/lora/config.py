@@ -17,6 +17,7 @@ from mapcc.tensors.strict_json import JsonFault, loads
 N = TypeVar("N", int, float)
 CONFIG = "adapter_config.json"
 METADATA = "lora_adapter_metadata"  # where Diffusers keeps the same, under the component's prefix
+LARGEST = 1e30  # of an alpha
 _LIMIT = 8 << 20
 # Inits that change the weights of the model too, so that the factors alone are not what was trained.
 _CHANGES_MODEL = ("pissa", "olora", "corda", "loftq", "lora_ga")
@@ -134,7 +135,7 @@ def _json(where: str, text: str) -> object:
 
 def _number(where: str, fields: Mapping[str, object], key: str, usual: float) -> float:
     value = fields.get(key, usual)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= LARGEST:
         raise _fault(where, f"{key} is {_shown(value)}, and should be a number")
     if key == "r" and (value < 1 or value != int(value)):
         raise _fault(where, f"r is {_shown(value)}, and should be a natural number from 1")

@@ -123,6 +123,10 @@ def _add(
     out: Adapter,
 ) -> None:
     specs = group.roles
+    if group.doubled:
+        message = f"{name} has two tensors of one kind: {group.doubled[0].name}"
+        out.faults.append(Fault("MC901", message, group.names))
+        return
     if why := next((f"{s.name}: {why}" for s in specs.values() if (why := unreadable(s))), ""):
         out.faults.append(Fault("MC006", why, group.names))
         return

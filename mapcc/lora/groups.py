@@ -30,10 +30,17 @@ class Group:
     roles: dict[Role, TensorSpec] = field(default_factory=dict)
     product: dict[str, TensorSpec] = field(default_factory=dict)
     kind: str = ""
+    doubled: list[TensorSpec] = field(default_factory=list)
 
     @property
     def names(self) -> tuple[str, ...]:
-        return tuple(spec.name for spec in (*self.roles.values(), *self.product.values()))
+        return tuple(spec.name for spec in (*self.roles.values(), *self.product.values(), *self.doubled))
+
+    def add(self, role: Role, spec: TensorSpec) -> None:
+        if role in self.roles:
+            self.doubled.append(spec)
+        else:
+            self.roles[role] = spec
 
 
 @dataclass(slots=True)
@@ -75,7 +82,7 @@ def _sort(name: str, spec: TensorSpec, modules: Modules, names: SortedNames) -> 
             names.several[spec.name] = meant
         elif role in (*_FACTORS, Role.ALPHA) and modules.below(bare):
             names.prefixes[spec.name] = modules.below(bare)[0].prefix
-            names.experts.setdefault((bare, depth), Group(bare, depth)).roles[role] = spec
+            names.experts.setdefault((bare, depth), Group(bare, depth)).add(role, spec)
         else:
             names.strange.append(spec.name)
         return
@@ -88,7 +95,7 @@ def _sort(name: str, spec: TensorSpec, modules: Modules, names: SortedNames) -> 
         group.product[suffix] = spec
         group.kind = kind
     else:
-        group.roles[role] = spec
+        group.add(role, spec)
 
 
 def _unwrapped(module: str) -> tuple[str, int]:

@@ -32,7 +32,9 @@ def is_turned(pairs: Mapping[str, Arrays], model: Manifest, is_told: bool) -> se
     turned, straight, either = set(), set(), set()
     for weight, arrays in pairs.items():
         shape = model.tensors[weight].shape
-        if Role.DOWN not in arrays or len(shape) != 2 or arrays[Role.DOWN].ndim != 2:
+        if not {Role.DOWN, Role.UP} <= arrays.keys() or len(shape) != 2:
+            continue
+        if arrays[Role.DOWN].ndim != 2 or arrays[Role.UP].ndim != 2:
             continue
         ends = (arrays[Role.UP].shape[0], arrays[Role.DOWN].shape[1])
         if ends == shape == shape[::-1]:
@@ -58,12 +60,10 @@ def factors_of(arrays: Arrays, shape: Shape, turned: bool, partial: bool) -> Fac
     rows, columns = shape[0] if shape else 1, prod(shape[1:])
     if Role.EMBEDDING_DOWN in arrays:
         down, up = arrays[Role.EMBEDDING_UP].T, arrays[Role.EMBEDDING_DOWN].T
-        for role, fits in (
-            (Role.EMBEDDING_UP, down.ndim == 2 and down.shape[1] == columns and down.shape[0] > 0),
-            (Role.EMBEDDING_DOWN, up.ndim == 2 and up.shape == (rows, down.shape[0])),
-        ):
-            if not fits:
-                raise Misshapen(role)
+        if down.ndim != 2 or down.shape[1] != columns or not down.shape[0]:
+            raise Misshapen(Role.EMBEDDING_UP)
+        if up.shape != (rows, down.shape[0]):
+            raise Misshapen(Role.EMBEDDING_DOWN)
         factors = Factors(np.ascontiguousarray(down), np.ascontiguousarray(up), embedding=True)
         return _with_magnitude(factors, arrays, True)
     down, up = arrays[Role.DOWN], arrays[Role.UP]

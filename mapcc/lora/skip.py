@@ -75,8 +75,7 @@ def _regex(pattern: str) -> re.Pattern[str]:
 
 def statements(patterns: Sequence[str]) -> str:
     """What leaves them out, as statements of the language."""
-    drops = "\n".join(f'drop {pattern} because "--skip"   optional' for pattern in patterns)
-    return f"{drops}\ndefault {{\n    keep **   optional\n}}\n"
+    return "".join(f'drop {pattern} because "--skip"   optional\n' for pattern in patterns)
 
 
 def joined(faults: Sequence[Fault]) -> list[Fault]:

@@ -279,6 +279,8 @@ class _Writer:
 
     def _balanced(self, target: str, factors: Factors) -> Factors:
         out = balanced(factors)
+        if not np.isfinite(out.down).all() and np.isfinite(factors.down).all():
+            self._fault(target, f"its scale is {factors.scale}, which is too large for its factors")
         if out is not factors and out.down.dtype.itemsize < 4 and not _is_power_of_two(factors.scale):
             self._note(f"its scale is in lora_A, rounded to {_word(out.down)}", target)
         return out

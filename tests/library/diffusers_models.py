@@ -76,6 +76,8 @@ def _replaced(code: CodeType, constants: Mapping[int, int]) -> CodeType:
     def changed(each: object) -> object:
         if isinstance(each, CodeType):
             return _replaced(each, constants)
+        if isinstance(each, tuple):
+            return tuple(map(changed, each))
         return constants.get(each, each) if type(each) is int else each
 
     return code.replace(co_consts=tuple(map(changed, code.co_consts)))

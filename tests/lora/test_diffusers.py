@@ -124,3 +124,27 @@ def test_there_and_back_is_the_same_difference(tmp_path: Path) -> None:
 
 def _keys(name: str) -> str:
     return str(Path(__file__).resolve().parents[2] / "mappings" / name)
+
+
+def test_kohya_flux_in_halves(tmp_path: Path) -> None:
+    """Scales go into factors as Diffusers puts them there, bit for bit.
+
+    Where it divides by the rank in halves, and the quotient is none, it is less exact; these here are.
+    """
+    import torch
+
+    mapping = "flux/official_to_diffusers"
+    shapes = reduced(_keys("flux/keys/official.json#dev"))
+    blocks = {name: shape for name, shape in shapes.items() if name.startswith(("double_", "single_"))}
+    tensors = {}
+    for at, (name, tensor) in enumerate(adapter(blocks).items()):
+        module, _, factor = name.removesuffix(".weight").rpartition(".")
+        flat = f"lora_unet_{module.replace('.', '_')}"
+        word = "lora_down" if factor == "lora_A" else "lora_up"
+        tensors[f"{flat}.{word}.weight"] = tensor.half()
+        if word == "lora_up" and at % 3:
+            tensors[f"{flat}.alpha"] = torch.tensor([0.75, 3, 9, 2.25, 12][at % 5]).half()
+    expected = theirs("_convert_kohya_flux_lora_to_diffusers", tensors, {3072: 24, 12288: 96})
+    found = ours(mapping, shapes, tensors, tmp_path)
+    assert len(found) > 80
+    assert list(wrong(expected, found)) == []

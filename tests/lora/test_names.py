@@ -1,0 +1,102 @@
+"""Every way that modules and factors are named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mapcc.errors import MappingError
+from tests.lora.made import MODEL, factors, lora, numbers, product, skips, written
+
+
+def test_names_of_processors(tmp_path: Path) -> None:
+    model = {f"down.0.attn1.{n}.weight": [4, 4] for n in ("to_q", "to_k", "to_out.0")}
+    processor = "unet.down.0.attn1.processor"
+    tensors = {}
+    for part in ("to_q", "to_k", "to_out"):
+        tensors[f"{processor}.{part}_lora.down.weight"] = numbers(2, 4)
+        tensors[f"{processor}.{part}_lora.up.weight"] = numbers(4, 2)
+    out = lora(tmp_path, tensors, text="keep **\n", model=model)
+    assert {n.rpartition(".lora")[0] for n in out} == {n.removesuffix(".weight") for n in model}
+    linear = {
+        n.replace("_lora.", ".lora_linear_layer.").replace(".processor", ""): a for n, a in tensors.items()
+    }
+    assert lora(tmp_path, linear, text="keep **\n", model=model).keys() == out.keys()
+
+
+def test_xlabs(tmp_path: Path) -> None:
+    """1 is the picture and 2 the text; a single block's qkv are the first rows of linear1."""
+    text = (
+        "double_blocks.{i}.{img,txt}_attn.qkv.weight : (t d) c -> b.{i}.{x,y}.[t=q,k,v].weight : d c\n"
+        "double_blocks.{i}.{img,txt}_attn.proj.* -> b.{i}.{x,y}.o.*\n"
+        "single_blocks.{i}.linear1.weight : (q + k + v + m) c -> s.{i}.q.weight : q c,\n"
+        "    s.{i}.k.weight : k c, s.{i}.v.weight : v c, s.{i}.m.weight : m c   where q = k = v = 4\n"
+        "single_blocks.{i}.linear2.* -> s.{i}.o.*\n"
+    )
+    model = {
+        "double_blocks.0.img_attn.qkv.weight": [12, 4], "double_blocks.0.txt_attn.qkv.weight": [12, 4],
+        "double_blocks.0.img_attn.proj.weight": [4, 4], "double_blocks.0.txt_attn.proj.weight": [4, 4],
+        "single_blocks.0.linear1.weight": [28, 4], "single_blocks.0.linear2.weight": [4, 20],
+    }  # fmt: skip
+    tensors = {}
+    for module, rows, columns in (
+        ("double_blocks.0.processor.qkv_lora1", 12, 4),
+        ("double_blocks.0.processor.qkv_lora2", 12, 4),
+        ("double_blocks.0.processor.proj_lora1", 4, 4),
+        ("single_blocks.0.processor.qkv_lora", 12, 4),
+        ("single_blocks.0.processor.proj_lora", 4, 20),
+    ):
+        tensors[f"{module}.down.weight"] = numbers(2, columns, seed=rows)
+        tensors[f"{module}.up.weight"] = numbers(rows, 2, seed=len(module))
+
+    def delta(module: str) -> np.ndarray:
+        out: np.ndarray = tensors[f"{module}.up.weight"] @ tensors[f"{module}.down.weight"]
+        return out
+
+    out = lora(tmp_path, tensors, text=text, model=model)
+    assert {n.rpartition(".lora")[0] for n in out} == {
+        *(f"b.0.{s}.{p}" for s in "xy" for p in "qkv"), "b.0.x.o", *(f"s.0.{p}" for p in "qkvo"),
+    }  # fmt: skip
+    np.testing.assert_array_equal(product(out, "b.0.y.k"), delta("double_blocks.0.processor.qkv_lora2")[4:8])
+    np.testing.assert_array_equal(product(out, "s.0.v"), delta("single_blocks.0.processor.qkv_lora")[8:])
+    np.testing.assert_array_equal(product(out, "s.0.o"), delta("single_blocks.0.processor.proj_lora"))
+
+
+@pytest.mark.parametrize("own", ["model.diffusion_model.", "net."])
+@pytest.mark.parametrize("style", ["lora_unet_blocks_0_out", "diffusion_model.blocks.0.out", "blocks.0.out"])
+def test_a_model_whose_names_have_a_prefix(own: str, style: str, tmp_path: Path) -> None:
+    model = {f"{own}{name}": shape for name, shape in MODEL.items()}
+    text = f"{own}** -> **\n"
+    out = lora(tmp_path, factors(style, (4, 4)), text=text, model=model)
+    assert {n.rpartition(".lora")[0] for n in out} == {"blocks.0.out"}
+
+
+def test_flat_names_under_a_prefix(tmp_path: Path) -> None:
+    tensors = factors("lora_unet_blocks_0_out", (4, 4)) | factors("lora_te1_blocks_0_out", (4, 4))
+    done = written(tmp_path, tensors, under="lora_unet_")
+    assert (done.taken, done.left_out) == (1, 2)
+    double = factors("lora_unet__blocks_0_out", (4, 4))
+    assert written(tmp_path, double).taken == 1
+
+
+def test_a_flat_name_with_two_meanings(tmp_path: Path) -> None:
+    model = {"a.b_c.weight": [4, 4], "a_b.c.weight": [4, 4], "o.weight": [4, 4]}
+    tensors = factors("lora_unet_a_b_c", (4, 4)) | factors("lora_unet_o", (4, 4))
+    with pytest.raises(MappingError) as caught:
+        written(tmp_path, tensors, text="keep **\n", model=model)
+    found = caught.value.diagnostics[0]
+    assert "a.b_c.weight or a_b.c.weight" in found.message
+    assert written(tmp_path, tensors, text="keep **\n", model=model, skip=skips(found.help)).taken == 1
+
+
+def test_another_component_is_not_taken_for_this_one(tmp_path: Path) -> None:
+    """A text encoder may have modules of the same names."""
+    tensors = factors("transformer.blocks.0.out", (4, 4)) | factors("transformer.blocks.1.out", (4, 4))
+    tensors |= factors("text_encoder.blocks.0.out", (4, 4))
+    with pytest.raises(MappingError) as caught:
+        written(tmp_path, tensors)
+    [found] = caught.value.diagnostics
+    assert "2 of 6 tensors" in found.message
+    assert skips(found.help) == ["text_encoder.**"]
