@@ -17,6 +17,7 @@ from mapcc.diagnostics.fold import fold
 if TYPE_CHECKING:
     from mapcc.api.identifying import Fit, Fitted, Identified
     from mapcc.library.identify import Match
+    from mapcc.tensors.spec import Manifest
 
 OUT = "converted_weights"
 SHOWN = 6  # lines of names for each kind of difference
@@ -37,9 +38,20 @@ def identify(
     from mapcc import api
 
     found = api.identify_parts(source, select=select)
-    for line in _lines(found, source, select):
+    for line in (*_lines(found, source, select), *_state_lines(found.source)):
         say(line)
     raise SystemExit(0 if found.is_known else 1)
+
+
+def _state_lines(checkpoint: Manifest) -> Iterator[str]:
+    """What else the names tell: containers of quantised weights, and that it is a part of a set of files."""
+    from mapcc.tensors.parts import part_of_set
+    from mapcc.tensors.quantised.words import describe_containers
+
+    if (part := part_of_set(checkpoint)) is not None:
+        yield escape(part.message)
+    for container in describe_containers(checkpoint):
+        yield f"quantised: {escape(container)}"
 
 
 def _lines(found: Identified, source: str, select: list[str] | None) -> Iterator[str]:

@@ -107,6 +107,8 @@ _REGISTRY = (
     Code("MC816", "asked for a name that the source does not have", warning=True),
     Code("MC817", "metadata that is not carried over", warning=True),
     Code("MC818", "names are crossed", warning=True),
+    Code("MC820", "quantised in an unknown container", warning=True),
+    Code("MC821", "copies on ranks that are not compared", warning=True),
     # Adapters.
     Code("MC901", "adapter does not fit the model"),
     Code("MC902", "adapter cannot follow a rule"),

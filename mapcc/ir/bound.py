@@ -80,8 +80,8 @@ class BoundMapping:
     external: dict[str, Listed] = field(default_factory=dict)
     # What says that an ``exists`` or ``count`` may ask for what is not there: it has its use.
     unanswered: list[Allow] = field(default_factory=list)
-    # What was said to be meant, where it would have been an error.
-    allowed: list[Allow] = field(default_factory=list)
+    # What was said to be meant, and the code that would have been given there.
+    allowed: list[tuple[Allow, str]] = field(default_factory=list)
 
     def target_names(self) -> Iterator[str]:
         yield from self.given

@@ -22,6 +22,7 @@ from mapcc.passes.offers import Unmatched, fixes_of_source, fixes_of_target
 from mapcc.passes.quantised import check_quantised
 from mapcc.passes.quantised_words import not_by_cast, not_by_drop
 from mapcc.passes.questions import CODE, unanswered
+from mapcc.passes.replicas import check_replicas
 from mapcc.passes.resolve import Values
 from mapcc.passes.segments import name_axes, variants
 from mapcc.passes.take import excuses
@@ -42,6 +43,7 @@ def cover(binder: Binder) -> None:
     infer_dtypes(binder)
     check_elements(binder)
     check_quantised(binder)
+    check_replicas(binder)
     left = _untaken(binder)
     right = None if binder.target is None else _not_given(binder)
     _unexpected_sources(binder, left, right)

@@ -13,7 +13,6 @@ from mapcc.passes.ambiguity import Ambiguity, ambiguities
 from mapcc.passes.binder import Binder
 from mapcc.passes.crossed import crossed, unlike_siblings
 from mapcc.passes.instances import make_instances
-from mapcc.passes.quantised import CODE as QUANTISED
 from mapcc.passes.questions import CODE as QUESTIONS
 from mapcc.passes.take import match_sources
 from mapcc.tensors.spec import Manifest, TensorSpec
@@ -29,7 +28,7 @@ def lint(bound: BoundMapping) -> list[Diagnostic]:
     """
     linter = _Linter(bound)
     linter.used.update((_key(allow), QUESTIONS) for allow in bound.unanswered)
-    linter.used.update((_key(allow), QUANTISED) for allow in bound.allowed)
+    linter.used.update((_key(allow), code) for allow, code in bound.allowed)
     found = [*linter.taken_again(), *linter.ambiguous(), *linter.crossed()]
     return [*found, *linter.idle()]
 

@@ -15,7 +15,7 @@ from mapcc.passes.quantised_moves import Pair, is_whole, parts_company
 from mapcc.passes.quantised_words import joined_inputs, meant, reason
 from mapcc.tensors.dtypes import Dtype
 from mapcc.tensors.quantised.model import Companion, Found, Quantised
-from mapcc.tensors.quantised.recognise import quantised
+from mapcc.tensors.quantised.recognise import is_code, quant_method, quantised
 from mapcc.tensors.quantised.table import F8
 from mapcc.tensors.spec import Manifest, TensorSpec
 from mapcc.text import Span
@@ -52,10 +52,35 @@ def check_quantised(binder: Binder) -> None:
     """MC416 for each weight of a container whose values are lost on the way, though nothing says so."""
     found = binder.quantised
     if not found.weights:
+        _unknown_container(binder)
         return
     checker = _Checker(binder, found)
     for weight in found.weights.values():
         checker.check(weight)
+
+
+def _unknown_container(binder: Binder) -> None:
+    """MC820: a config speaks of quantisation, and mapcc cannot tell which tensors belong together."""
+    coded = [
+        name
+        for name, spec in binder.source.tensors.items()
+        if spec.dtype is not None
+        and is_code(spec.dtype)
+        and len(spec.shape) > 1
+        and name in binder.bound.taken
+    ]
+    method = quant_method(binder.source.config) if coded else ""
+    for name in coded if method else ():
+        binder.findings.add(
+            "MC820",
+            f"the config says that weights are quantised ({method}), in a container that mapcc does not know",
+            None,
+            name,
+            notes=(
+                "which tensors their values need is not known, nor whether these rules keep them together",
+            ),
+            help=f"compare the values with what reads {method}; or take a release in BF16 or F16",
+        )
 
 
 @dataclass(slots=True)
@@ -285,7 +310,7 @@ class _Checker:
 
 def _is_allowed(binder: Binder, allows: tuple[rules.Allow, ...]) -> bool:
     saying = [allow for allow in allows if CODE in allow.codes]
-    binder.bound.allowed.extend(saying)
+    binder.bound.allowed += [(allow, CODE) for allow in saying]
     return bool(saying)
 
 

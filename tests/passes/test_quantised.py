@@ -352,3 +352,14 @@ def test_a_library_mapping_on_a_packed_model() -> None:
     source |= awq(*(f"{layer}.mlp.{p}_proj" for p in ("gate", "up", "down")))
     found = mapcc.check("llama/hf_to_litgpt", manifest(source)).diagnostics
     assert "MC416" in {d.code for d in found if d.exit_code}
+
+
+def test_a_container_that_is_not_known_but_named_by_the_config() -> None:
+    codes = {"l.indices": ("I16", (64, 8)), "l.centroids": ("F16", (256, 8))}
+    config = {"quantization_config": {"quant_method": "vptq"}}
+    (diagnostic,) = mapcc.check(mapcc.parse("keep **"), manifest(codes, config)).diagnostics
+    assert diagnostic.code == "MC820"
+    assert diagnostic.names == ("l.indices",)
+    assert mapcc.check(mapcc.parse("keep **"), manifest(codes)).diagnostics == ()
+    left_over = {"l.weight": ("BF16", (64, 64)), "ids": ("I64", (8,))}
+    assert mapcc.check(mapcc.parse("keep **"), manifest(left_over, config)).diagnostics == ()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from mapcc.tensors.dtypes import Dtype
 from mapcc.tensors.quantised.blocks import block_of, fits
 from mapcc.tensors.quantised.model import Companion, Container, Found, Quantised
 from mapcc.tensors.quantised.table import CONTAINERS, MARKERS
@@ -142,3 +143,9 @@ def quant_method(config: Mapping[str, object] | None) -> str:
             method = said.get("quant_method", said.get("quant_algo", said.get("mode", key)))
             return method if isinstance(method, str) else key
     return ""
+
+
+def is_code(dtype: Dtype) -> bool:
+    """Whether a tensor of a type can hold the codes of a quantised weight, in a container of any kind."""
+    # Positions and the like are counted in 64 bits.
+    return (dtype.kind in ("int", "uint") and dtype.bits < 64) or (dtype.kind == "float" and dtype.bits < 16)
