@@ -117,6 +117,15 @@ def _segment_likeness(a: str, b: str) -> float:
     return score if (score := max(letters, shared) * 0.9) >= 0.4 else 0.0
 
 
+def is_slip(a: str, b: str) -> bool:
+    """Whether two words are one but for a letter: absent, too many, another one, or two exchanged."""
+    if min(len(a), len(b)) < 3 or not (a.isalpha() and b.isalpha()):
+        return False
+    start = next((k for k, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
+    a, b = a[start:], b[start:]
+    return a[1:] == b[1:] or a == b[1:] or a[1:] == b or (a[:2] == b[1::-1] and a[2:] == b[2:])
+
+
 def _skeleton(name: str) -> str:
     return _DIGITS.sub("0", name)
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
-from mapcc.diagnostics.model import Diagnostics
+from mapcc.diagnostics.model import Diagnostics, Edit, Fix
 from mapcc.ir import rules
 from mapcc.ir.axes import count_pieces
 from mapcc.ir.expr import Name
@@ -111,16 +112,39 @@ def _variables(faults: Faults) -> None:
             if not known and variable not in ranged:
                 what = f"{{{variable}}}" if variable[0] not in "*/" else variable.lstrip("/")
                 help = _meant(variable, variables, faults.equation)
-                faults.add("MC204", f"{what} stands on the right only", name.span, help)
+                fixes = _meant_index(variable, variables, faults.equation, name.span)
+                faults.add("MC204", f"{what} stands on the right only", name.span, help, fixes=fixes)
             variables[variable] = None
     equation.variables = tuple(variables)
 
 
-def _meant(variable: str, lefts: Iterable[str], equation: Equation) -> str:
-    """What may have been meant with an index that stands on the right only."""
+def _spare(lefts: Iterable[str], equation: Equation) -> list[str]:
+    """Indices of the left that no name of the right has."""
     regexes = regex_names(equation)
     rights = [variables_of(name, equation.indices, regexes) for name in right_names(equation)]
-    spare = [left for left in lefts if not any(left in right for right in rights)]
+    return [left for left in lefts if not any(left in right for right in rights)]
+
+
+def _meant_index(
+    variable: str, lefts: Iterable[str], equation: Equation, span: Span | None
+) -> tuple[Fix, ...]:
+    spare = _spare(lefts, equation)
+    if span is None or len(spare) != 1 or spare[0][0] in "*/" or variable[0] in "*/":
+        return ()
+    places = [
+        m for m in re.finditer(rf"\b{re.escape(variable)}\b", span.text) if _in_braces(span.text, m.start())
+    ]
+    edits = [Edit(Span(span.source, span.start + m.start(), span.start + m.end()), spare[0]) for m in places]
+    return (Fix(f"{{{spare[0]}}} on both sides", tuple(edits), True),) if edits else ()
+
+
+def _in_braces(text: str, at: int) -> bool:
+    return text.rfind("{", 0, at) > text.rfind("}", 0, at)
+
+
+def _meant(variable: str, lefts: Iterable[str], equation: Equation) -> str:
+    """What may have been meant with an index that stands on the right only."""
+    spare = _spare(lefts, equation)
     if len(spare) == 1 and spare[0][0] not in "*/":
         return f"is it {{{spare[0]}}}, which stands on the left only?"
     return f"capture it on the left, or give it values: where {variable} in 0..N"

@@ -16,7 +16,9 @@ from mapcc.passes.indices import NotOneToOne
 from mapcc.passes.layout import Problem
 from mapcc.passes.listed import equation_of
 from mapcc.passes.match import Leaf
+from mapcc.passes.offers import Unmatched
 from mapcc.passes.paths import PathIndex
+from mapcc.passes.reshapes import star_texts
 from mapcc.passes.resolve import Resolver, Values
 from mapcc.passes.scope import report
 from mapcc.passes.words import regex_names
@@ -65,10 +67,16 @@ class Binder:
         # What a failed instance would have taken and given: not reported a second time.
         self.excused_sources: set[str] = set()
         self.excused_targets: set[str] = set()
+        # Rules that matched nothing, and how many names their conditions refused.
+        self.dead: list[tuple[Equation, int]] = []
+        # What is left of both sides, once everything is bound.
+        self.untaken: Unmatched | None = None
+        self.not_given: Unmatched | None = None
         self._resolvers: dict[int, Resolver] = {}
         self._facts: dict[int, Facts] = {}
         self._writers: dict[tuple[int, int], NameWriter] = {}
         self._suggester: Suggester | None = None
+        self._stars: dict[int, list[str]] | None = None
         self._quantised: Found | None = None
 
     @property
@@ -134,6 +142,12 @@ class Binder:
         """The source name that looks most like this one."""
         self._suggester = self._suggester or Suggester(self.source.tensors)
         return self._suggester.nearest(name)
+
+    def stars(self) -> dict[int, list[str]]:
+        """What the last star of each rule takes, once everything is bound."""
+        if self._stars is None:
+            self._stars = star_texts(self.bound.instances)
+        return self._stars
 
     def resolve(
         self, resolver: Resolver, leaf: Leaf, texts: Sequence[str], span: Span | None

@@ -11,7 +11,9 @@ from mapcc.ir.expr import Name, names
 from mapcc.ir.patterns import Index, Pattern, walk
 from mapcc.ir.program import Equation
 from mapcc.passes.faults import Faults
-from mapcc.passes.words import asked_names, condition_words, equations_of, parts_of
+from mapcc.passes.scope import meant_word
+from mapcc.passes.words import asked_names, condition_leaves, condition_words, equations_of, parts_of
+from mapcc.syntax.editing import exchanged
 
 
 def words_are_known(faults: Faults, inherited: int = 0) -> None:
@@ -83,7 +85,8 @@ def _compares(faults: Faults, condition: rules.Compare, known: Collection[str]) 
         _tell_unknown(faults, condition, set(known) | (condition_words(condition) - unknown))
         return
     message = "'=' gives a size, but no axis of this rule stands in it"
-    faults.add("MC104", message, condition.span, "'==' compares")
+    fixes = exchanged("'==' compares", condition.span, " = ", " == ")
+    faults.add("MC104", message, condition.span, "'==' compares", fixes=fixes)
 
 
 def _tell_unknown(faults: Faults, condition: rules.Condition, usable: Collection[str]) -> None:
@@ -93,4 +96,5 @@ def _tell_unknown(faults: Faults, condition: rules.Condition, usable: Collection
         hint = f"did you mean {near[0]!r}?" if near else f"write 'let {word} = ...'"
         if word in equation.atoms:
             hint = "sizes are not known yet when tensors are chosen; '=' states a size"
-        faults.add("MC104", f"{word!r} is not known in this rule", condition.span, hint)
+        fixes = meant_word(word, near, condition_leaves(condition)) if word not in equation.atoms else ()
+        faults.add("MC104", f"{word!r} is not known in this rule", condition.span, hint, fixes=fixes)

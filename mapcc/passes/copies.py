@@ -19,6 +19,8 @@ from mapcc.ir.patterns import (
     first_group,
     join,
 )
+from mapcc.passes.splits import axis_for_group
+from mapcc.syntax.editing import exchanged
 from mapcc.text import Span
 
 MAX_COPIES = 20_000
@@ -55,7 +57,12 @@ def _unpaired(error: UnpairedGroups, names: Sequence[Pattern], lefts: int, rule:
     help = "the k-th group of one name pairs with the k-th of every other"
     if error.at < lefts and any(first_group(name) is not None for name in names[lefts:]):
         help = "one tensor copied to several is said with commas: a -> x, y"
-    return Diagnostic("MC201", str(error), names[error.at].span or rule.span, help=help)
+    fixes = tuple(axis_for_group(rule, names, error.at, lefts))
+    if fixes and error.at < lefts:
+        help += f", a split with an axis: {fixes[0].edits[0].replacement}"
+    elif fixes:
+        help = f"tensors that are brought together are an axis: {fixes[0].edits[0].replacement}"
+    return Diagnostic("MC201", str(error), names[error.at].span or rule.span, help=help, fixes=fixes)
 
 
 def _same_labels_in_order(
@@ -68,7 +75,8 @@ def _same_labels_in_order(
             if a != b and sorted(a) == sorted(b):
                 message = f"the same labels in another order: {{{','.join(a)}}} and {{{','.join(b)}}}"
                 help = "members pair by position; for a real swap write one rule for each tensor"
-                found.add(Diagnostic("MC203", message, theirs.span or span, help=help))
+                fixes = exchanged("the same order on both sides", theirs.span, ",".join(b), ",".join(a))
+                found.add(Diagnostic("MC203", message, theirs.span or span, help=help, fixes=fixes))
                 return
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from functools import partial
 
 from mapcc.diagnostics.fold import fold
-from mapcc.diagnostics.model import Label
+from mapcc.diagnostics.model import Fix, Label
 from mapcc.diagnostics.suggest import Suggester
 from mapcc.ir.bound import Instance
 from mapcc.ir.expr import Unevaluable
@@ -15,6 +15,7 @@ from mapcc.ir.patterns import Pattern
 from mapcc.ir.program import Equation, Listed
 from mapcc.passes import layout as laying
 from mapcc.passes.binder import Binder, NoValue
+from mapcc.passes.dead import report_dead
 from mapcc.passes.elements import check_elements
 from mapcc.passes.indices import domain_conditions
 from mapcc.passes.match import Trie
@@ -22,7 +23,10 @@ from mapcc.passes.offers import Unmatched, fixes_of_source, fixes_of_target
 from mapcc.passes.quantised import check_quantised
 from mapcc.passes.quantised_words import not_by_cast, not_by_drop
 from mapcc.passes.questions import CODE, unanswered
+from mapcc.passes.renames import lost_indices, only_numbers_differ, renamings, stackings
+from mapcc.passes.repeats import for_idle, without_repeats
 from mapcc.passes.replicas import check_replicas
+from mapcc.passes.reshapes import beside, casts, lengths, reshaping, reshapings
 from mapcc.passes.resolve import Values
 from mapcc.passes.segments import name_axes, variants
 from mapcc.passes.take import excuses
@@ -44,8 +48,9 @@ def cover(binder: Binder) -> None:
     check_elements(binder)
     check_quantised(binder)
     check_replicas(binder)
-    left = _untaken(binder)
-    right = None if binder.target is None else _not_given(binder)
+    left = binder.untaken = _untaken(binder)
+    report_dead(binder, left)
+    right = binder.not_given = None if binder.target is None else _not_given(binder)
     _unexpected_sources(binder, left, right)
     if right is not None:
         _against_target(binder, left, right)
@@ -90,8 +95,10 @@ def _collision(binder: Binder, name: str, first: Instance, second: Instance) -> 
         return
     if a.statement is b.statement:
         help = "each member of a group needs a target of its own"
-        if a is b:
-            help = "write the index on the right too; to take them together, make it an axis: [i]"
+        if a is b and (lost := lost_indices(a)):
+            words = ", ".join(f"{{{index}}}" for index in lost)
+            axis = lost[-1]
+            help = f"write {words} on the right too; to take them together, make it an axis: [{axis}]"
         sources = [operand[0] for one in (first, second) for operand in one.sources[:1] if operand]
         binder.findings.add(
             "MC206",
@@ -100,6 +107,7 @@ def _collision(binder: Binder, name: str, first: Instance, second: Instance) -> 
             name,
             notes=(f"from {' and from '.join(sources)}",) if sources else (),
             help=help,
+            fixes=partial(_fixes_of_collision, binder, second, name),
         )
         return
     binder.findings.add(
@@ -109,8 +117,17 @@ def _collision(binder: Binder, name: str, first: Instance, second: Instance) -> 
         name,
         label="given here",
         related=(Label(b.span, "and here"),),
-        help="give each target once; several sources of one tensor are one rule: (a, b) | cat -> c",
+        help="give each target once; several sources of one tensor are one rule: `(a, b) | cat -> c`",
+        fixes=partial(without_repeats, binder.program, (a, b)),
     )
+
+
+def _fixes_of_collision(binder: Binder, instance: Instance, name: str) -> Iterator[Fix]:
+    number = instance.targets.index(name)
+    if binder.not_given is not None:
+        yield from renamings(instance, number, binder.not_given)
+    spec = binder.target.tensors.get(name) if binder.target else None
+    yield from stackings(instance, number, spec.shape if spec else None)
 
 
 def _in_doubt(binder: Binder, instance: Instance) -> bool:
@@ -269,7 +286,9 @@ def _idle(binder: Binder, listed: Listed, message: str) -> None:
     if listed.optional or (listed.conditions and binder.listed_resolver(listed).is_off(filtered > 0)):
         return
     notes = (f"{filtered} names match the pattern, but not 'where'",) if filtered else ()
-    binder.findings.add("MC410", message, listed.span, notes=notes)
+    side = binder.not_given if listed in binder.program.externals else binder.untaken
+    fixes = partial(for_idle, binder.program, listed, side)
+    binder.findings.add("MC410", message, listed.span, notes=notes, fixes=fixes)
 
 
 # --- both sides
@@ -350,10 +369,12 @@ def _against_target(binder: Binder, left: Unmatched, right: Unmatched) -> None:
         near = near_missing.nearest(given)
         if near:
             instead.setdefault(near, given)
-        help = f"did you mean `{print_name(right.pattern(near))}`?" if near else ""
+        help = _meant(right, near, names[0]) if near else ""
+        message = "the rule gives tensors that the target does not have"
+        instance, number = bound.given[names[0]]
+        fixes = partial(renamings, instance, number, right)
         for name in names:
-            message = "the rule gives tensors that the target does not have"
-            binder.findings.add("MC407", message, span, name, help=help)
+            binder.findings.add("MC407", message, span, name, help=help, fixes=fixes)
     for template in templates:
         hint = f"a rule gives {instead[template]} instead? " if template in instead else ""
         name = print_name(right.pattern(template))
@@ -374,6 +395,13 @@ def _against_target(binder: Binder, left: Unmatched, right: Unmatched) -> None:
             continue  # nearly all
         if name not in binder.excused_targets and not _in_doubt(binder, instance):
             _compare(binder, instance, number, spec)
+
+
+def _meant(right: Unmatched, near: str, given: str) -> str:
+    first = right.first(near)
+    if only_numbers_differ(given, first):
+        return f"only numbers differ: {given} is given, and {first} is wanted"
+    return f"did you mean `{print_name(right.pattern(near))}`?"
 
 
 def _by_place(binder: Binder, names: Iterable[str]) -> dict[Span | None, list[str]]:
@@ -404,7 +432,8 @@ def _compare(binder: Binder, instance: Instance, number: int, spec: TensorSpec) 
             help=other
             or _copies_hint(instance, shape, spec.shape)
             or _pieces_hint(instance, number, shape, spec.shape)
-            or _shape_hint(shape, spec.shape),
+            or _shape_hint(binder, instance, shape, spec.shape),
+            fixes=None if other else partial(_reshaped, binder, instance, number, spec.shape),
         )
     dtype = instance.dtypes[number] if instance.dtypes else None
     if dtype is not None and spec.dtype is not None and dtype != spec.dtype:
@@ -414,6 +443,7 @@ def _compare(binder: Binder, instance: Instance, number: int, spec: TensorSpec) 
             span,
             spec.name,
             help=other or _cast_help(dtype, spec.dtype),
+            fixes=None if other else partial(casts, instance, dtype, spec.dtype),
         )
 
 
@@ -435,6 +465,19 @@ def _quantised_help(binder: Binder, instance: Instance, number: int) -> str:
     return next((help for name in names if (help := not_by_cast(binder.quantised, name))), "")
 
 
+def _shape_hint(binder: Binder, instance: Instance, ours: Shape, theirs: Shape) -> str:
+    found = reshaping(ours, theirs)
+    if found is None:
+        return lengths(ours, theirs)
+    own, others = beside(binder.stars(), instance)
+    return f"{found.words}, in a rule of its own for {own}" if others else found.words
+
+
+def _reshaped(binder: Binder, instance: Instance, number: int, theirs: Shape) -> Iterator[Fix]:
+    others = beside(binder.stars(), instance)[1]
+    return reshapings(instance, instance.layout.target_shapes[number], theirs, others)
+
+
 def _copies_hint(instance: Instance, ours: Shape, theirs: Shape) -> str:
     """``qkv -> [t=q,k,v]`` copies, where ``qkv : (t d) ... -> [t=q,k,v] : d ...`` splits."""
     ratios = [a // b for a, b in zip(ours, theirs, strict=False) if b and a != b and a % b == 0]
@@ -442,9 +485,7 @@ def _copies_hint(instance: Instance, ours: Shape, theirs: Shape) -> str:
     axis = next((a for a in sorted(instance.equation.repeated) if ratios == [sizes.get(a)]), None)
     if axis is None or len(ours) != len(theirs):
         return ""
-    return (
-        f"these are {sizes[axis]} copies; to split, give {axis} a place: ... : ({axis} d) ... -> ... : d ..."
-    )
+    return f"these are {sizes[axis]} copies; to split, give {axis} a place: `x : ({axis} d) ... -> y : d ...`"
 
 
 def _pieces_hint(instance: Instance, number: int, ours: Shape, theirs: Shape) -> str:
@@ -455,23 +496,6 @@ def _pieces_hint(instance: Instance, number: int, ours: Shape, theirs: Shape) ->
     if not is_piece or len(ours) != len(theirs) or differing != 1:
         return ""
     return (
-        "pieces of unequal size are a sum, each with a name: qkv : (q + k + v) c -> q : q c, k : k c, v : v c"
+        "pieces of unequal size are a sum, each with a name: "
+        "`qkv : (q + k + v) c -> q : q c, k : k c, v : v c`"
     )
-
-
-def _shape_hint(ours: Shape, theirs: Shape) -> str:
-    if len(ours) == 2 and ours == theirs[::-1]:
-        return "transposed? x | transpose -> y"
-    if sorted(ours) == sorted(theirs):
-        return "the dimensions stand in another order: a b ... -> b a ..."
-    without_ones = [n for n in ours if n != 1] == [n for n in theirs if n != 1]
-    if without_ones and len(ours) != len(theirs):
-        return "only dimensions of 1 differ: write them, as in ': o i -> : o i 1 1'"
-    product_ours = product_theirs = 1
-    for n in ours:
-        product_ours *= n
-    for n in theirs:
-        product_theirs *= n
-    if product_ours == product_theirs:
-        return "as many elements, in other dimensions: say with axes how they are joined or split"
-    return ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from mapcc.diagnostics.model import Diagnostic, Diagnostics
+from mapcc.diagnostics.model import Diagnostic, Diagnostics, Fix
 from mapcc.ir.program import Equation
 from mapcc.text import Span
 
@@ -16,9 +16,15 @@ class Faults:
     found: Diagnostics
 
     def add(
-        self, code: str, message: str, span: Span | None, help: str = "", notes: tuple[str, ...] = ()
+        self,
+        code: str,
+        message: str,
+        span: Span | None,
+        help: str = "",
+        notes: tuple[str, ...] = (),
+        fixes: Iterable[Fix] = (),
     ) -> None:
-        self.extend([Diagnostic(code, message, span, notes=notes, help=help)])
+        self.extend([Diagnostic(code, message, span, notes=notes, help=help, fixes=tuple(fixes))])
 
     def extend(self, diagnostics: Iterable[Diagnostic]) -> None:
         for diagnostic in diagnostics:

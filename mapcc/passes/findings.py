@@ -19,7 +19,7 @@ class _Entry:
     notes: tuple[str, ...] = ()
     help: str = ""
     related: tuple[Label, ...] = ()
-    fixes: tuple[Fix, ...] = ()
+    fixes: Callable[[], Iterable[Fix]] | None = None
 
 
 @dataclass(slots=True)
@@ -42,12 +42,12 @@ class Findings:
         related: tuple[Label, ...] = (),
         fixes: Callable[[], Iterable[Fix]] | None = None,
     ) -> None:
-        """``fixes`` are asked for once, with the first of the names."""
+        """``fixes`` are asked for once, when everything else is known."""
         place = (span.source.name, span.start, span.end) if span else None
         key = (code, message, place, span, help)
         entry = self.entries.get(key)
         if entry is None:
-            entry = self.entries[key] = _Entry(fixes=tuple(fixes()) if fixes else ())
+            entry = self.entries[key] = _Entry(fixes=fixes)
         if name is not None:
             entry.names[name] = None
         entry.label = entry.label or label
@@ -71,7 +71,7 @@ class Findings:
                     notes=entry.notes,
                     help=entry.help,
                     names=tuple(fold(entry.names)),
-                    fixes=entry.fixes,
+                    fixes=tuple(entry.fixes()) if entry.fixes else (),
                 )
             )
         self.entries.clear()

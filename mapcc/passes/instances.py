@@ -13,7 +13,7 @@ from mapcc.passes.binder import ABSENT, Binder, Key, Members, Position
 from mapcc.passes.instance_layout import excuse, known_layout, lay_out
 from mapcc.passes.resolve import Values
 from mapcc.passes.segments import name_axes
-from mapcc.passes.words import left_names, regex_names, right_names
+from mapcc.passes.words import regex_names, right_names
 from mapcc.passes.writer import NegativeIndex, name_writer
 
 
@@ -30,29 +30,9 @@ def make_instances(binder: Binder) -> None:
         if matched.tensors or matched.failed or equation.optional or equation.is_default:
             continue
         if not binder.resolver(equation).is_off(matched.filtered > 0):
-            _dead(binder, equation, matched.filtered)
-
-
-def _dead(binder: Binder, equation: Equation, filtered: int) -> None:
-    pattern = left_names(equation)[0]
-    # What it would have given is absent for this reason, and for no other.
-    binder.program.failed_right += right_names(equation)
-    shown = print_name(pattern)
-    which = f" (one of {equation.copies} copies)" if equation.copies > 1 else ""
-    notes = (f"{filtered} names match the pattern, but not 'where'",) if filtered else ()
-    binder.findings.add(
-        "MC405",
-        f"no source tensor matches {shown}{which}",
-        pattern.span or equation.span,
-        notes=notes,
-        help=_near(binder, shown),
-    )
-
-
-def _near(binder: Binder, pattern: str) -> str:
-    near = binder.near_source(pattern.replace("{", "").replace("}", ""))
-    hint = f"the nearest source name is {near}; " if near else ""
-    return f"{hint}add 'optional' if it may be absent"
+            # What it would have given is absent for this reason, and for no other.
+            binder.program.failed_right += right_names(equation)
+            binder.dead.append((equation, matched.filtered))
 
 
 def _single(binder: Binder, equation: Equation, by_key: dict[Key, dict[Position, str]]) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from mapcc.diagnostics.fold import fold
-from mapcc.diagnostics.model import Diagnostic, Diagnostics
+from mapcc.diagnostics.model import Diagnostic, Diagnostics, Edit, Fix
 from mapcc.ir import rules
 from mapcc.ir.bound import BoundMapping, Instance
 from mapcc.passes.ambiguity import Ambiguity, ambiguities
@@ -15,6 +16,7 @@ from mapcc.passes.crossed import crossed, unlike_siblings
 from mapcc.passes.instances import make_instances
 from mapcc.passes.questions import CODE as QUESTIONS
 from mapcc.passes.take import match_sources
+from mapcc.syntax.editing import is_yaml, reasoned
 from mapcc.tensors.spec import Manifest, TensorSpec
 from mapcc.text import Span
 
@@ -56,9 +58,13 @@ class _Linter:
                 continue
             texts = list(one.texts)
             message, notes = (lead, texts[:1]) if lead else ("; ".join(texts), [])
-            instead = f'{help}, or: allow {code} because "..."'
+            instead = f'{help}, or: `allow {code} because "..."`'
             names = tuple(fold(one.names))
-            yield Diagnostic(code, message, one.span, notes=tuple(notes), help=instead, names=names)
+            clause = reasoned(f"allow {code}", one.span, f'allow {code} because "TODO: why"')
+            fixes = () if clause is None else (clause,)
+            yield Diagnostic(
+                code, message, one.span, notes=tuple(notes), help=instead, names=names, fixes=fixes
+            )
 
     def _is_allowed(self, code: str, allows: _Allows) -> bool:
         """Whether a warning is switched off; whatever says so has its use."""
@@ -138,7 +144,25 @@ class _Linter:
                 if not idle or self._is_allowed("MC813", allows):
                     continue
                 message = f"nothing to allow: {', '.join(idle)} is not given here"
-                yield Diagnostic("MC813", message, allow.span, help="remove it")
+                fixes = without_allow(allow, idle)
+                yield Diagnostic("MC813", message, allow.span, help="remove it", fixes=fixes)
+
+
+def without_allow(allow: rules.Allow, idle: Sequence[str]) -> tuple[Fix, ...]:
+    """The clause without the codes that it gives no reason for; away with it, if that is all of them."""
+    span, left = allow.span, [code for code in allow.codes if code not in idle]
+    if span is None or is_yaml(span.source):
+        return ()
+    if not left:
+        start = span.start
+        while start and span.source.text[start - 1] in " \t\n":
+            start -= 1
+        return (Fix("remove it", (Edit(Span(span.source, start, span.end), ""),), True),)
+    found = re.match(r"allow\s+(MC[0-9]+(?:\s*,\s*MC[0-9]+)*)", span.text)
+    if found is None:
+        return ()
+    place = Span(span.source, span.start + found.start(1), span.start + found.end(1))
+    return (Fix("allow what is given", (Edit(place, ", ".join(left)),), True),)
 
 
 def _key(allow: rules.Allow) -> object:

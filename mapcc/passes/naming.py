@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from difflib import SequenceMatcher
 from itertools import count
 
 from mapcc.diagnostics.model import Edit
+from mapcc.diagnostics.suggest import is_slip
 from mapcc.ir import rules
 from mapcc.ir.expr import Name, Number
 from mapcc.ir.patterns import Group, Index, Part, Pattern, Text, merge_texts
@@ -15,6 +17,7 @@ from mapcc.text import Span
 
 _BRACES = re.compile(r"\{([^{}]*)\}")
 _NUMBERS = re.compile(r"(?:(?:0|[1-9][0-9]{0,17})(?:\.\.[0-9]+)?)(?:,(?:0|[1-9][0-9]{0,17})(?:\.\.[0-9]+)?)*")
+SEPARATORS = (".", "/")
 _LETTERS = "ijklmnopqrst"
 _TOKEN = re.compile(r"[A-Za-z]+|[0-9]+|[^A-Za-z0-9]")
 
@@ -44,18 +47,25 @@ def bounds_of(template: str, names: Container[str] = ()) -> tuple[rules.Conditio
 
 def _parts(template: str, names: Container[str]) -> Sequence[Part]:
     if template in names:
-        return merge_texts((Text(template),))
+        return merge_texts((_text(template),))
     parts: list[Part] = []
     letters, at = _indices(), 0
     for found in _BRACES.finditer(template):
-        parts.append(Text(template[at : found.start()]))
+        parts.append(_text(template[at : found.start()]))
         if _NUMBERS.fullmatch(found[1]):
             parts.append(Index(Name(next(letters))))
         else:
-            parts.append(Group(tuple(merge_texts((Text(text),)) for text in found[1].split(","))))
+            parts.append(Group(tuple(merge_texts((_text(text),)) for text in found[1].split(","))))
         at = found.end()
-    parts.append(Text(template[at:]))
+    parts.append(_text(template[at:]))
+    if template[:1] in SEPARATORS or template[-1:] in SEPARATORS:
+        parts = [replace(part, quoted=True) if isinstance(part, Text) else part for part in parts]
     return merge_texts(parts)
+
+
+def _text(text: str) -> Text:
+    """In quotes where segments are empty, which are meant."""
+    return Text(text, any(separator * 2 in text for separator in SEPARATORS))
 
 
 def _indices() -> Iterator[str]:
@@ -63,57 +73,89 @@ def _indices() -> Iterator[str]:
     yield from (f"i{number}" for number in count(1))
 
 
+_WILD = "\0"  # the token of whatever is no text of its own
+
+
+def tokens_of(pattern: Pattern) -> list[str]:
+    """The words of a pattern, and one token for each wildcard."""
+    out: list[str] = []
+    for part in pattern.parts:
+        out += _TOKEN.findall(part.text) if isinstance(part, Text) else [_WILD]
+    return out
+
+
+def sample_of(pattern: Pattern) -> str:
+    """A name that looks like those of a pattern."""
+    return "".join("0" if token == _WILD else token for token in tokens_of(pattern))
+
+
+@dataclass(frozen=True, slots=True)
+class Renaming:
+    """Edits of a name as it is written; ``is_slip``: letters of one word, and only one way to be wrong."""
+
+    edits: tuple[Edit, ...]
+    is_slip: bool
+
+
 def renaming(
-    written: Span, given: str, meant: str, indices: dict[str, int | str]
-) -> Iterator[tuple[Edit, ...]]:
-    """Edits of a name as it is written, by which it gives ``meant`` in place of ``given``.
+    written: Span, given: Sequence[str], meant: str, indices: Mapping[str, int | str]
+) -> Renaming | None:
+    """How a name has to be written to be ``meant`` in place of what ``given`` (its tokens) is.
 
     The name may have groups, stars and indices, and a block around it: what differs is looked for
     in the text. ``indices`` are the rule's, with their values: a number that is one of them becomes it.
     """
-    ours, theirs = _TOKEN.findall(given), _TOKEN.findall(meant)
-    changes = [
-        op for op in SequenceMatcher(None, ours, theirs, autojunk=False).get_opcodes() if op[0] != "equal"
-    ]
+    theirs = _TOKEN.findall(meant)
+    changes = list(_changes(given, theirs))
     if not changes or len(changes) > 3:
-        return
+        return None
     edits: list[Edit] = []
-    for _, a, b, c, d in changes:
-        old, new = "".join(ours[a:b]), _with_indices(theirs[c:d], indices)
-        place = _placed(written, ours, a, b, old)
+    for a, b, c, d in changes:
+        place = _placed(written, given, a, b)
         if place is None:
-            return
-        edits.append(Edit(place, new))
-    yield tuple(edits)
+            return None
+        edits.append(Edit(place, _with_indices(theirs[c:d], indices)))
+    (a, b, c, d) = changes[0]
+    one = len(changes) == 1 and (b - a, d - c) == (1, 1)
+    return Renaming(tuple(edits), one and is_slip(given[a], theirs[c]))
 
 
-def _with_indices(tokens: Sequence[str], indices: dict[str, int | str]) -> str:
+def _changes(given: Sequence[str], theirs: Sequence[str]) -> Iterator[tuple[int, int, int, int]]:
+    """The runs of tokens that differ; a wildcard stands for what is there."""
+    for kind, a, b, c, d in SequenceMatcher(None, given, theirs, autojunk=False).get_opcodes():
+        if kind == "replace" and b - a == d - c:
+            yield from ((a + k, a + k + 1, c + k, c + k + 1) for k in range(b - a) if given[a + k] != _WILD)
+        elif kind != "equal" and set(given[a:b]) != {_WILD}:
+            yield a, b, c, d
+
+
+def _with_indices(tokens: Sequence[str], indices: Mapping[str, int | str]) -> str:
     by_value: dict[str, str] = {}
     for index, value in indices.items():
         by_value.setdefault(str(value), index)
     return "".join(f"{{{by_value[token]}}}" if token in by_value else token for token in tokens)
 
 
-def _placed(written: Span, tokens: Sequence[str], start: int, end: int, old: str) -> Span | None:
+def _placed(written: Span, tokens: Sequence[str], start: int, end: int) -> Span | None:
     """Where in the text the tokens ``start`` to ``end`` stand, if that is one place."""
-    text = written.text
+    text, old = written.text, "".join(tokens[start:end])
     # With as many neighbours as it takes to find one place.
-    for more in range(4):
+    for more in range(5):
         before = "".join(tokens[max(0, start - more) : start])
         after = "".join(tokens[end : end + more])
         for left, right in ((before, after), (before, ""), ("", after)):
-            whole = left + old + right
-            if not whole or (not old and not left and not right):
-                continue
-            found = [
-                m.start()
-                for m in re.finditer(f"(?={re.escape(whole)})", text)
-                if _bounded(text, m.start(), len(whole))
-            ]
+            found = _places(text, left + old + right)
             if len(found) == 1:
                 at = written.start + found[0] + len(left)
                 return Span(written.source, at, at + len(old))
     return None
+
+
+def _places(text: str, piece: str) -> list[int]:
+    if not piece or _WILD in piece:
+        return []
+    found = [match.start() for match in re.finditer(f"(?={re.escape(piece)})", text)]
+    return [at for at in found if _bounded(text, at, len(piece))]
 
 
 def _bounded(text: str, start: int, length: int) -> bool:

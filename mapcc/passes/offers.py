@@ -27,14 +27,15 @@ class Unmatched:
     """The names of one side that nothing speaks of, as templates."""
 
     keys: Manifest
-    names: frozenset[str]
+    names: dict[str, None]
     templates: list[str] = field(default_factory=list)
     _near: Suggester | None = None
+    _each: Suggester | None = None
 
     @classmethod
     def of(cls, keys: Manifest, names: Iterable[str]) -> Unmatched:
         listed = list(names)
-        return cls(keys, frozenset(listed), fold(listed))
+        return cls(keys, dict.fromkeys(listed), fold(listed))
 
     def pattern(self, template: str) -> Pattern:
         return pattern_of(template, self.names)
@@ -51,9 +52,15 @@ class Unmatched:
             yield template
             return
         self._near = self._near or Suggester(self.templates)
-        for near in self._near.ranked(template, 2):
+        for near in self._near.ranked(template, 3):
             if _ranges(near) == _ranges(template) and self._shape(near) == other._shape(template):
                 yield near
+                return
+
+    def ranked(self, name: str) -> list[str]:
+        """Names of this side that look like one, the likest first."""
+        self._each = self._each or Suggester(self.names)
+        return self._each.ranked(name, 3)
 
     def _shape(self, template: str) -> tuple[int, ...] | None:
         spec = self.keys.tensors.get(self.first(template))

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator, Sequence
+
+from mapcc.diagnostics.model import Edit, Fix
 from mapcc.ir import rules
 from mapcc.ir.expr import names
 from mapcc.ir.notation import print_name, print_part
-from mapcc.ir.patterns import Deep, Index, Star
+from mapcc.ir.patterns import Deep, Index, Pattern, Star
 from mapcc.passes.faults import Faults
 from mapcc.passes.segments import name_axes
 from mapcc.passes.sound import condition_faults, name_faults
 from mapcc.passes.words import left_names, regex_names, right_names
+from mapcc.syntax.editing import exchanged, inserted
+from mapcc.text import Span
 
 
 def names_are_sound(faults: Faults) -> None:
@@ -39,8 +45,26 @@ def wildcards_pair_up(faults: Faults) -> None:
                     f"{count} '{sign}' here, but {counts[0]} in {print_name(every[0])}",
                     name.span,
                     f"the k-th '{sign}' is the same text in every name of a rule",
+                    fixes=_star_fixes(name.span, every, sign),
                 )
                 return
+
+
+def _star_fixes(span: Span | None, every: Sequence[Pattern], sign: str) -> Iterator[Fix]:
+    """The other star, or the last part of the first name that has one."""
+    if span is None:
+        return
+    for star in re.finditer(r"\*+", span.text):
+        place = Span(span.source, span.start + star.start(), span.start + star.end())
+        other = "*" if star[0] == "**" else "**"
+        yield Fix(f"write '{other}'", (Edit(place, other),))
+    if print_name(every[0]).endswith((".*", ".**")):
+        yield Fix(f"the same end: '.{sign}'", (inserted(span, f".{sign}"),))
+
+
+def reordered(span: Span | None, labels: Sequence[str], like: Sequence[str]) -> tuple[Fix, ...]:
+    """Labels in the order of the other side."""
+    return exchanged("the same order on both sides", span, ",".join(labels), ",".join(like))
 
 
 def name_axes_pair_up(faults: Faults) -> None:
@@ -68,6 +92,7 @@ def name_axes_pair_up(faults: Faults) -> None:
                     f"[{axis.atom}={','.join(axis.labels)}]",
                     name.span,
                     "labels pair by position; for a real swap write one rule for each tensor",
+                    fixes=reordered(name.span, axis.labels, known),
                 )
 
 
@@ -77,4 +102,6 @@ def _no_name_axes(faults: Faults) -> None:
         for axis in name_axes(name):
             instead = "{" + (axis.atom if axis.labels is None else ",".join(axis.labels)) + "}"
             message = f"the axis [{axis.atom}] has no other side: 'create' gives each tensor by itself"
-            faults.add("MC207", message, name.span, f"write {instead}")
+            written = f"[{axis.atom}]" if axis.labels is None else f"[{axis.atom}={','.join(axis.labels)}]"
+            fixes = exchanged(f"write {instead}", name.span, written, instead, certain=True)
+            faults.add("MC207", message, name.span, f"write {instead}", fixes=fixes)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
-from mapcc.diagnostics.model import Diagnostic, Diagnostics
-from mapcc.diagnostics.suggest import nearest
+from mapcc.diagnostics.model import Diagnostic, Diagnostics, Edit, Fix
+from mapcc.diagnostics.suggest import is_slip, nearest
 from mapcc.ir.expr import Config, Count, Expr, Lookup, Name, Unevaluable, Value, evaluate
 from mapcc.ir.program import Scope
 from mapcc.text import Span
@@ -76,7 +76,8 @@ def report(error: Unevaluable, scope: Scope, span: Span | None, found: Diagnosti
         near = nearest(error.name, list(scope.lets), 1)
         help = f"did you mean {near[0]!r}?" if near else f"write 'let {error.name} = ...'"
         notes = (f"lets of this file: {known_words(scope)}",)
-        found.add(Diagnostic("MC104", str(error), error.span or span, notes=notes, help=help))
+        fixes = _instead(error.name, near, error.span)
+        found.add(Diagnostic("MC104", str(error), error.span or span, notes=notes, help=help, fixes=fixes))
 
 
 def evaluated(expr: Expr, scope: Scope, span: Span | None, found: Diagnostics) -> Value | None:
@@ -86,3 +87,17 @@ def evaluated(expr: Expr, scope: Scope, span: Span | None, found: Diagnostics) -
     except Unevaluable as error:
         report(error, scope, span, found)
         return None
+
+
+def meant_word(word: str, near: Sequence[str], among: Iterable[Name | Config | Count]) -> tuple[Fix, ...]:
+    """The known word in place of each that is not known."""
+    spans = [leaf.span for leaf in among if isinstance(leaf, Name) and leaf.name == word]
+    edits = [edit for span in spans for fix in _instead(word, near, span) for edit in fix.edits]
+    certain = bool(near) and is_slip(word, near[0])
+    return (Fix(f"write {near[0]}", tuple(edits), certain),) if edits else ()
+
+
+def _instead(word: str, near: Sequence[str], span: Span | None) -> tuple[Fix, ...]:
+    if not near or span is None or span.text != word:
+        return ()
+    return (Fix(f"write {near[0]}", (Edit(span, near[0]),), is_slip(word, near[0])),)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from operator import itemgetter
 from typing import Any
 
@@ -12,6 +13,7 @@ from mapcc.ir.patterns import Deep, Pattern, Regex, Star
 from mapcc.ir.program import Equation, Listed
 from mapcc.passes.binder import ABSENT, Binder, Key, Matched, NoValue, Position
 from mapcc.passes.match import Leaf, OpenText, Trie, closed
+from mapcc.passes.repeats import without_repeats
 from mapcc.passes.resolve import Resolver, Values
 from mapcc.passes.segments import Variant, name_axes, variants
 from mapcc.passes.words import regexes_of, right_names
@@ -224,7 +226,8 @@ def _take(binder: Binder, name: str, taker: _Taker, key: Key, position: Position
 
 
 def _ambiguous(binder: Binder, name: str, takers: Sequence[_Taker]) -> None:
-    spans = [owner.span for taker in takers if (owner := taker.equation or taker.drop)]
+    owners = [owner for taker in takers if (owner := taker.equation or taker.drop)]
+    spans = [owner.span for owner in owners]
     first, *others = spans
     related = tuple(Label(span, "and this") for span in others)
     binder.findings.add(
@@ -235,6 +238,7 @@ def _ambiguous(binder: Binder, name: str, takers: Sequence[_Taker]) -> None:
         label="taken here",
         related=related,
         help="narrow one of the patterns, or put the general rule into 'default { ... }'",
+        fixes=partial(without_repeats, binder.program, owners),
     )
 
 

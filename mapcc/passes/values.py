@@ -5,15 +5,16 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from mapcc.diagnostics.model import Diagnostic, Diagnostics
-from mapcc.diagnostics.suggest import nearest
+from mapcc.diagnostics.model import Diagnostic, Diagnostics, Fix
+from mapcc.diagnostics.suggest import is_slip, nearest
 from mapcc.ir import rules
 from mapcc.ir.expr import Name, Quoted
 from mapcc.ir.notation import print_op
 from mapcc.ir.program import Scope
 from mapcc.ir.values import STRUCTURAL_OPS, VALUE_OPS, Step, ValueOp
 from mapcc.passes.scope import evaluated
-from mapcc.tensors.dtypes import Dtype, parse_dtype
+from mapcc.syntax.editing import exchanged
+from mapcc.tensors.dtypes import DTYPES, Dtype, parse_dtype
 from mapcc.text import Span
 
 
@@ -62,7 +63,9 @@ def _step(op: rules.Op, scope: Scope, found: Diagnostics) -> Step | None:
         help = f"did you mean '{near[0]}'?" if near else f"there are {', '.join(every)}"
         if op.name in STRUCTURAL_OPS:
             help = "it takes the place of axes: one for each term, on the left, before the value operations"
-        found.add(Diagnostic("MC501", f"there is no operation {op.name!r} here", op.span, help=help))
+        fixes = _instead(op, op.name, near) if op.name not in STRUCTURAL_OPS else ()
+        message = f"there is no operation {op.name!r} here"
+        found.add(Diagnostic("MC501", message, op.span, help=help, fixes=fixes))
         return None
     is_bare = known.bare and not op.arguments
     if len(op.arguments) != len(known.arguments) and not is_bare:
@@ -86,6 +89,11 @@ def _step(op: rules.Op, scope: Scope, found: Diagnostics) -> Step | None:
     return step
 
 
+def _instead(op: rules.Op, word: str, near: Sequence[str]) -> tuple[Fix, ...]:
+    """The known word in place of one that is not."""
+    return exchanged(f"write {near[0]}", op.span, word, near[0], is_slip(word, near[0])) if near else ()
+
+
 def _dtype(argument: rules.Argument, op: rules.Op, found: Diagnostics) -> Dtype | None:
     match argument:
         case Name(text) | Quoted(text):
@@ -94,7 +102,13 @@ def _dtype(argument: rules.Argument, op: rules.Op, found: Diagnostics) -> Dtype 
             text, dtype = print_op(op), None
     if dtype is None:
         found.add(
-            Diagnostic("MC501", f"{text!r} is not a dtype", op.span, help="bf16, f16, f32, f64, i64, ...")
+            Diagnostic(
+                "MC501",
+                f"{text!r} is not a dtype",
+                op.span,
+                help="bf16, f16, f32, f64, i64, ...",
+                fixes=_instead(op, text, nearest(text, [each.short for each in DTYPES.values()], 1)),
+            )
         )
     return dtype
 

@@ -6,13 +6,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from mapcc.diagnostics.model import Diagnostic, Diagnostics
+from mapcc.diagnostics.model import Diagnostic, Diagnostics, Edit, Fix
 from mapcc.ir import rules
 from mapcc.ir.bound import BoundMapping, Instance
 from mapcc.ir.expr import Name, names
 from mapcc.ir.notation import print_shape
 from mapcc.ir.patterns import Index, Pattern
 from mapcc.ir.program import Equation
+from mapcc.text import Span
 
 
 class Kind(StrEnum):
@@ -90,6 +91,13 @@ def verdicts(bound: BoundMapping) -> dict[int, Verdict]:
     }
 
 
+def _one_way(span: Span) -> tuple[Fix, ...]:
+    at = span.text.find("<->")
+    if at < 0 or span.text.count("<->") > 1:
+        return ()
+    return (Fix("write '->'", (Edit(Span(span.source, span.start + at, span.start + at + 3), "->"),)),)
+
+
 def check_bijections(bound: BoundMapping, found: Diagnostics) -> None:
     """``<->`` is a claim: held against the verdict."""
     if not any(equation.bijective for equation in bound.program.equations):
@@ -105,5 +113,6 @@ def check_bijections(bound: BoundMapping, found: Diagnostics) -> None:
                     equation.span,
                     notes=result.reasons,
                     help="write '->'",
+                    fixes=_one_way(equation.span),
                 )
             )

@@ -26,6 +26,15 @@ def replaced(title: str, span: Span, text: str, certain: bool = False) -> Fix:
     return Fix(title, (Edit(span, text),), certain)
 
 
+def exchanged(title: str, span: Span | None, old: str, new: str, certain: bool = False) -> tuple[Fix, ...]:
+    """``new`` for ``old``, where the text of a span has that once."""
+    at = span.text.find(old) if span is not None and old else -1
+    if span is None or at < 0 or span.text.find(old, at + 1) >= 0:
+        return ()
+    place = Span(span.source, span.start + at, span.start + at + len(old))
+    return (Fix(title, (Edit(place, new),), certain),)
+
+
 def inserted(span: Span, text: str) -> Edit:
     """``text`` behind what ``span`` covers."""
     return Edit(Span(span.source, span.end, span.end), text)

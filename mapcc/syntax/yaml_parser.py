@@ -10,11 +10,12 @@ from typing import TypeVar
 
 from lark import Tree
 
-from mapcc.diagnostics.model import Diagnostic, Diagnostics
+from mapcc.diagnostics.model import Diagnostic, Diagnostics, Fix
 from mapcc.ir import expr, patterns, rules
 from mapcc.ir.notation import KEYWORDS
 from mapcc.syntax import yaml_nodes as nodes
 from mapcc.syntax.comments import attach
+from mapcc.syntax.editing import exchanged
 from mapcc.syntax.parser import MAX_BYTES, parse_fragment
 from mapcc.syntax.tree import Builder, Node
 from mapcc.syntax.yaml_quotes import advice, unquoted
@@ -66,15 +67,16 @@ class _Reader:
 
     # --- structure
 
-    def fault(self, message: str, span: Span, help: str = "") -> None:
-        self.found.add(Diagnostic("MC102", message, span, help=help))
+    def fault(self, message: str, span: Span, help: str = "", fixes: tuple[Fix, ...] = ()) -> None:
+        self.found.add(Diagnostic("MC102", message, span, help=help, fixes=fixes))
 
     def _known(self, node: nodes.Map, allowed: Sequence[str]) -> None:
         for key, span in node.keys.items():
             if key not in allowed:
                 near = get_close_matches(key, allowed, 1)
                 help = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(allowed)}"
-                self.fault(f"unknown key {key!r}", span, help)
+                fixes = exchanged(f"write {near[0]}", span, key, near[0], True) if near else ()
+                self.fault(f"unknown key {key!r}", span, help, fixes)
 
     def mapping(self, root: nodes.Map) -> rules.Mapping:
         self._known(root, _TOP)
@@ -173,7 +175,8 @@ class _Reader:
         if kind not in readers:
             near = get_close_matches(kind, list(readers), 1)
             help = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(readers)}"
-            self.fault(f"unknown kind of rule {kind!r}", item.keys[kind], help)
+            fixes = exchanged(f"write {near[0]}", item.keys[kind], kind, near[0]) if near else ()
+            self.fault(f"unknown kind of rule {kind!r}", item.keys[kind], help, fixes)
             return None
         beside = ("rules",) if kind == "scope" else ()
         self._known(item, (kind, *beside))
