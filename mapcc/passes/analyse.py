@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from mapcc.diagnostics.model import Diagnostics, Edit, Fix
+from mapcc.diagnostics.suggest import Suggester
 from mapcc.ir import rules
 from mapcc.ir.axes import count_pieces
 from mapcc.ir.expr import Name
@@ -17,6 +18,7 @@ from mapcc.passes.correspond import axes_correspond
 from mapcc.passes.faults import Faults
 from mapcc.passes.indices import not_affine, unsolvable
 from mapcc.passes.listed import listed_are_sound
+from mapcc.passes.naming import renaming, sample_of, tokens_of
 from mapcc.passes.pairing import name_axes_pair_up, names_are_sound, wildcards_pair_up
 from mapcc.passes.words import (
     condition_words,
@@ -33,8 +35,12 @@ MAX_NAMES = 1_000
 MAX_PIECES = 10_000
 
 
-def analyse(program: Program, found: Diagnostics) -> None:
-    """Fill in what equations know of themselves; mark those that cannot be bound as broken."""
+def analyse(program: Program, found: Diagnostics, names: Iterable[str] = ()) -> None:
+    """Fill in what equations know of themselves; mark those that cannot be bound as broken.
+
+    ``names`` are the source's, to say what a wrong name was meant to be.
+    """
+    near = Suggester(names)
     siblings: dict[int, set[str]] = {}
     for equation in (*program.equations, *program.creates):
         equation.indices = indices_of(equation)
@@ -45,7 +51,7 @@ def analyse(program: Program, found: Diagnostics) -> None:
         equation.conditions = tuple(
             c for c in equation.conditions if not _is_for_a_sibling(c, equation, siblings)
         )
-        _analyse(Faults(equation, own))
+        _analyse(Faults(equation, own, near))
         equation.broken = len(own) > 0
         # The copies of a rule have their faults in common.
         places = [(id(equation.statement), fault.code, fault.span) for fault in own]
@@ -112,7 +118,7 @@ def _variables(faults: Faults) -> None:
             if not known and variable not in ranged:
                 what = f"{{{variable}}}" if variable[0] not in "*/" else variable.lstrip("/")
                 help = _meant(variable, variables, faults.equation)
-                fixes = _meant_index(variable, variables, faults.equation, name.span)
+                fixes = _meant_index(variable, variables, faults.equation, name.span, faults.near)
                 faults.add("MC204", f"{what} stands on the right only", name.span, help, fixes=fixes)
             variables[variable] = None
     equation.variables = tuple(variables)
@@ -126,9 +132,11 @@ def _spare(lefts: Iterable[str], equation: Equation) -> list[str]:
 
 
 def _meant_index(
-    variable: str, lefts: Iterable[str], equation: Equation, span: Span | None
+    variable: str, lefts: Iterable[str], equation: Equation, span: Span | None, near: Suggester | None
 ) -> tuple[Fix, ...]:
     spare = _spare(lefts, equation)
+    if variable[0] not in "*/" and not spare and near is not None:
+        return tuple(_captured(variable, equation, near))
     if span is None or len(spare) != 1 or spare[0][0] in "*/" or variable[0] in "*/":
         return ()
     places = [
@@ -136,6 +144,18 @@ def _meant_index(
     ]
     edits = [Edit(Span(span.source, span.start + m.start(), span.start + m.end()), spare[0]) for m in places]
     return (Fix(f"{{{spare[0]}}} on both sides", tuple(edits), True),) if edits else ()
+
+
+def _captured(variable: str, equation: Equation, near: Suggester) -> Iterator[Fix]:
+    """The index in a name of the left, where the source has a number."""
+    for name in left_names(equation):
+        if name.span is None:
+            continue
+        for meant in near.ranked(sample_of(name), 3):
+            for number in dict.fromkeys(re.findall(r"[0-9]+", meant)):
+                for found in renaming(name.span, tokens_of(name), meant, {variable: number}):
+                    if any(f"{{{variable}}}" in edit.replacement for edit in found.edits):
+                        yield Fix(f"{{{variable}}} on both sides", found.edits)
 
 
 def _in_braces(text: str, at: int) -> bool:

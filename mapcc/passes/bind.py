@@ -17,7 +17,7 @@ from mapcc.tensors.spec import Manifest
 
 def bind_sources(program: Program, source: Manifest, target: Manifest | None, found: Diagnostics) -> Binder:
     """Everything up to instances; coverage and types come after."""
-    analyse(program, found)
+    analyse(program, found, source.tensors)
     binder = Binder(program, source, target, found)
     match_sources(binder)
     make_instances(binder)

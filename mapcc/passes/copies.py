@@ -56,12 +56,13 @@ def copies_of(
 def _unpaired(error: UnpairedGroups, names: Sequence[Pattern], lefts: int, rule: rules.Rule) -> Diagnostic:
     help = "the k-th group of one name pairs with the k-th of every other"
     if error.at < lefts and any(first_group(name) is not None for name in names[lefts:]):
-        help = "one tensor copied to several is said with commas: a -> x, y"
-    fixes = tuple(axis_for_group(rule, names, error.at, lefts))
+        help = "one tensor copied to several is said with commas: `a -> x, y`"
+    bare = first_group(names[error.at]) is None
+    fixes = tuple(axis_for_group(rule, names, error.at, lefts)) if bare else ()
     if fixes and error.at < lefts:
-        help += f", a split with an axis: {fixes[0].edits[0].replacement}"
+        help += f"; several tensors out of one are an axis: {fixes[-1].edits[0].replacement}"
     elif fixes:
-        help = f"tensors that are brought together are an axis: {fixes[0].edits[0].replacement}"
+        help = f"tensors that are brought together are an axis: {fixes[-1].edits[0].replacement}"
     return Diagnostic("MC201", str(error), names[error.at].span or rule.span, help=help, fixes=fixes)
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from mapcc.diagnostics.model import Fix
 from mapcc.ir.axes import ANY_SHAPE, REST, Product, Shape, Sum, atoms, pieces
 from mapcc.ir.notation import print_shape
 from mapcc.ir.patterns import Pattern
 from mapcc.ir.program import Link, Target, Unit
 from mapcc.passes.faults import Faults
 from mapcc.passes.segments import name_axes
+from mapcc.syntax.editing import inserted
 from mapcc.text import Span
 
 
@@ -48,11 +50,33 @@ def _only_left(faults: Faults, only: set[str]) -> None:
             shaped = [unit.shape for unit in equation.units if unit.shape != ANY_SHAPE]
             like = print_shape(shaped[0]) if shaped else f"{' '.join(sorted(only))} ..."
             help = f"write its shape, as in ': {like}'"
-            faults.add("MC309", "the left side has axes, this name has none", bare.span, help)
+            fixes = _with_shape(bare, like)
+            faults.add("MC309", "the left side has axes, this name has none", bare.span, help, fixes=fixes)
             return
     word = ", ".join("..." if atom == REST else atom for atom in sorted(only))
     message = f"{word} on the left has no place on the right"
-    faults.add("MC301", message, equation.span, _place_for(faults, only))
+    help, fixes = _place_for(faults, only), tuple[Fix, ...]()
+    if REST in only and (unit := next((u for u in equation.units if u.shape == ANY_SHAPE), None)):
+        help, fixes = _shape_of_the_right(faults, unit)
+    faults.add("MC301", message, equation.span, help, fixes=fixes)
+
+
+def _with_shape(term: Unit | Target, shape: str) -> tuple[Fix, ...]:
+    """A shape behind a name that has none."""
+    name = term.name if isinstance(term, Target) else term.names[0] if len(term.names) == 1 else None
+    if name is None or name.span is None or not shape:
+        return ()
+    return (Fix(f"write its shape: {shape}", (inserted(name.span, f" : {shape}"),)),)
+
+
+def _shape_of_the_right(faults: Faults, unit: Unit) -> tuple[str, tuple[Fix, ...]]:
+    """The axes of the right but for those that stand in the name: in their order, which may be another."""
+    shaped = next((t.shape for t in faults.equation.targets if t.shape != ANY_SHAPE), ())
+    in_name = {axis.atom for name in unit.names for axis in name_axes(name)}
+    rest = [atom for atom in dict.fromkeys(atoms(shaped)) if atom not in in_name]
+    kept = tuple(dim for dim in shaped if not (set(atoms((dim,))) & in_name))
+    like = print_shape(kept) if set(atoms(kept)) == set(rest) else " ".join(rest)
+    return f"the left has no shape: write it, as in ': {like}'", _with_shape(unit, like)
 
 
 def _place_for(faults: Faults, only: set[str]) -> str:

@@ -337,7 +337,7 @@ def _unexpected_sources(binder: Binder, left: Unmatched, right: Unmatched | None
             f"no rule takes `{template}`",
             None,
             template,
-            help=f'{hint}add a rule, or: `drop {print_name(left.pattern(template))} because "..."`',
+            help=f"{hint}add a rule, or: `{left.statement('drop', template)}`",
             fixes=partial(fixes_of_source, binder.program.mapping.source, template, left, right),
         )
 
@@ -377,8 +377,7 @@ def _against_target(binder: Binder, left: Unmatched, right: Unmatched) -> None:
             binder.findings.add("MC407", message, span, name, help=help, fixes=fixes)
     for template in templates:
         hint = f"a rule gives {instead[template]} instead? " if template in instead else ""
-        name = print_name(right.pattern(template))
-        help = f'{hint}write a rule for it, or: `external {name} because "..."`'
+        help = f"{hint}write a rule for it, or: `{right.statement('external', template)}`"
         binder.findings.add(
             "MC401",
             f"nothing gives `{template}`",
@@ -468,7 +467,8 @@ def _quantised_help(binder: Binder, instance: Instance, number: int) -> str:
 def _shape_hint(binder: Binder, instance: Instance, ours: Shape, theirs: Shape) -> str:
     found = reshaping(ours, theirs)
     if found is None:
-        return lengths(ours, theirs)
+        is_stack = any(name_axes(name) for unit in instance.equation.units for name in unit.names)
+        return "" if is_stack else lengths(ours, theirs)
     own, others = beside(binder.stars(), instance)
     return f"{found.words}, in a rule of its own for {own}" if others else found.words
 

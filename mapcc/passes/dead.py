@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from mapcc.diagnostics.model import Edit, Fix
+from mapcc.diagnostics.suggest import Suggester
 from mapcc.ir import rules
 from mapcc.ir.expr import Count
 from mapcc.ir.notation import print_expr, print_name
@@ -30,7 +31,7 @@ def report_dead(binder: Binder, left: Unmatched) -> None:
         which = f" (one of {equation.copies} copies)" if equation.copies > 1 else ""
         notes = (f"{filtered} names match the pattern, but not 'where'",) if filtered else ()
         reasons = [*_reasons(binder, equation, filtered)]
-        hint = reasons[0][0] if reasons else _nearest(binder, pattern, left)
+        hint = reasons[0][0] if reasons else _nearest(binder, pattern, equation.separators[0], left)
         binder.findings.add(
             "MC405",
             f"no source tensor matches {shown}{which}",
@@ -45,9 +46,10 @@ def report_dead(binder: Binder, left: Unmatched) -> None:
         )
 
 
-def _nearest(binder: Binder, pattern: Pattern, left: Unmatched) -> str:
+def _nearest(binder: Binder, pattern: Pattern, separator: str, left: Unmatched) -> str:
     sample = sample_of(pattern)
-    near = next(iter(left.ranked(sample)), None)
+    head = _before_deep(pattern)
+    near = next(iter(_near_names(head, pattern, separator, left)), None)
     if near is not None:
         return f"the nearest name that no rule takes is {near}; "
     near = binder.near_source(sample)
@@ -163,10 +165,25 @@ def _renamings(equation: Equation, left: Unmatched) -> Iterator[Fix]:
     for pattern in left_names(equation):
         if pattern.span is None:
             continue
-        for near in left.ranked(sample_of(pattern)):
-            found = renaming(pattern.span, tokens_of(pattern), near, {})
-            if found is not None:
+        head = _before_deep(pattern)
+        for near in _near_names(head, pattern, equation.separators[0], left):
+            for found in renaming(pattern.span, tokens_of(head), near, {}):
                 yield Fix(f"take {near}", found.edits, found.is_slip)
+
+
+def _before_deep(pattern: Pattern) -> Pattern:
+    """The pattern up to its ``**``, if that ends it."""
+    parts = pattern.parts
+    return Pattern(parts[:-1]) if parts and isinstance(parts[-1], Deep) else pattern
+
+
+def _near_names(head: Pattern, pattern: Pattern, separator: str, left: Unmatched) -> list[str]:
+    if head is pattern:
+        return left.ranked(sample_of(pattern))
+    sample = sample_of(head)
+    count = sample.count(separator)
+    cut = dict.fromkeys(separator.join([*name.split(separator)[:count], ""]) for name in left.names)
+    return Suggester(name for name in cut if name.count(separator) == count).ranked(sample, 3)
 
 
 def _without(equation: Equation) -> Iterator[Fix]:

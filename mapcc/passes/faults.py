@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from mapcc.diagnostics.model import Diagnostic, Diagnostics, Fix
+from mapcc.diagnostics.suggest import Suggester
 from mapcc.ir.program import Equation
 from mapcc.text import Span
 
@@ -14,6 +15,7 @@ from mapcc.text import Span
 class Faults:
     equation: Equation
     found: Diagnostics
+    near: Suggester | None = None  # the source's names
 
     def add(
         self,

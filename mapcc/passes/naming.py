@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Container, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from difflib import SequenceMatcher
-from itertools import count
+from itertools import count, islice, product
 
 from mapcc.diagnostics.model import Edit
 from mapcc.diagnostics.suggest import is_slip
@@ -18,6 +18,7 @@ from mapcc.text import Span
 _BRACES = re.compile(r"\{([^{}]*)\}")
 _NUMBERS = re.compile(r"(?:(?:0|[1-9][0-9]{0,17})(?:\.\.[0-9]+)?)(?:,(?:0|[1-9][0-9]{0,17})(?:\.\.[0-9]+)?)*")
 SEPARATORS = (".", "/")
+MAX_MEMBERS = 1000
 _LETTERS = "ijklmnopqrst"
 _TOKEN = re.compile(r"[A-Za-z]+|[0-9]+|[^A-Za-z0-9]")
 
@@ -25,24 +26,48 @@ _TOKEN = re.compile(r"[A-Za-z]+|[0-9]+|[^A-Za-z0-9]")
 def pattern_of(template: str, names: Container[str] = ()) -> Pattern:
     """A folded name as a pattern: ``blocks.{0..3}.x`` is ``blocks.{i}.x``, and ``{w,b}`` is a group.
 
-    ``names`` are those that were folded: what is one of them is itself, whatever characters it has.
+    Numbers with gaps are a group too. ``names`` are those that were folded: what is one of them is
+    itself, whatever characters it has.
     """
     return Pattern(tuple(_parts(template, names)))
 
 
-def bounds_of(template: str, names: Container[str] = ()) -> tuple[rules.Condition, ...] | None:
-    """What holds :func:`pattern_of` to the indices of the template; None if that is no range."""
+def bounds_of(
+    template: str, names: Container[str] = (), *, needed: bool = False
+) -> tuple[rules.Condition, ...]:
+    """What holds :func:`pattern_of` to the numbers of the template; those ``needed`` do not begin with 0."""
     conditions: list[rules.Condition] = []
     if template in names:
         return ()
-    for letter, numbers in zip(
-        _indices(), filter(_NUMBERS.fullmatch, _BRACES.findall(template)), strict=False
-    ):
-        first, dots, last = numbers.partition("..")
-        if not dots or "," in numbers:
-            return None
-        conditions.append(rules.InRange(Name(letter), Number(int(first)), Number(int(last))))
+    letters = _indices()
+    for found in _BRACES.findall(template):
+        numbers = _run(found)
+        if numbers is not None:
+            letter = next(letters)
+            if numbers.start or not needed:
+                low, high = Number(numbers.start), Number(numbers.stop - 1)
+                conditions.append(rules.InRange(Name(letter), low, high))
     return tuple(conditions)
+
+
+def _run(braced: str) -> range | None:
+    """The numbers in braces, if they have no gap."""
+    if not _NUMBERS.fullmatch(braced):
+        return None
+    runs = [piece.partition("..") for piece in braced.split(",")]
+    first, last = int(runs[0][0]), int(runs[-1][2] or runs[-1][0])
+    count = sum(int(high or low) - int(low) + 1 for low, _, high in runs)
+    return range(first, last + 1) if count == last - first + 1 else None
+
+
+def _members(braced: str) -> list[str]:
+    """The texts in braces; of numbers each."""
+    if not _NUMBERS.fullmatch(braced):
+        return braced.split(",")
+    runs = [piece.partition("..") for piece in braced.split(",")]
+    return [
+        str(n) for low, _, high in runs for n in islice(range(int(low), int(high or low) + 1), MAX_MEMBERS)
+    ]
 
 
 def _parts(template: str, names: Container[str]) -> Sequence[Part]:
@@ -51,21 +76,21 @@ def _parts(template: str, names: Container[str]) -> Sequence[Part]:
     parts: list[Part] = []
     letters, at = _indices(), 0
     for found in _BRACES.finditer(template):
-        parts.append(_text(template[at : found.start()]))
-        if _NUMBERS.fullmatch(found[1]):
+        parts.append(_text(template[at : found.start()], not at, False))
+        if _run(found[1]) is not None:
             parts.append(Index(Name(next(letters))))
         else:
-            parts.append(Group(tuple(merge_texts((_text(text),)) for text in found[1].split(","))))
+            parts.append(Group(tuple(merge_texts((_text(text),)) for text in _members(found[1]))))
         at = found.end()
-    parts.append(_text(template[at:]))
-    if template[:1] in SEPARATORS or template[-1:] in SEPARATORS:
-        parts = [replace(part, quoted=True) if isinstance(part, Text) else part for part in parts]
+    parts.append(_text(template[at:], not at, True))
     return merge_texts(parts)
 
 
-def _text(text: str) -> Text:
+def _text(text: str, is_first: bool = True, is_last: bool = True) -> Text:
     """In quotes where segments are empty, which are meant."""
-    return Text(text, any(separator * 2 in text for separator in SEPARATORS))
+    doubled = any(separator * 2 in text for separator in SEPARATORS)
+    begins, ends = text.startswith(SEPARATORS), text.endswith(SEPARATORS)
+    return Text(text, doubled or (is_first and begins) or (is_last and ends))
 
 
 def _indices() -> Iterator[str]:
@@ -99,8 +124,8 @@ class Renaming:
 
 def renaming(
     written: Span, given: Sequence[str], meant: str, indices: Mapping[str, int | str]
-) -> Renaming | None:
-    """How a name has to be written to be ``meant`` in place of what ``given`` (its tokens) is.
+) -> Iterator[Renaming]:
+    """How a name may be written to be ``meant`` in place of what ``given`` (its tokens) is.
 
     The name may have groups, stars and indices, and a block around it: what differs is looked for
     in the text. ``indices`` are the rule's, with their values: a number that is one of them becomes it.
@@ -108,16 +133,14 @@ def renaming(
     theirs = _TOKEN.findall(meant)
     changes = list(_changes(given, theirs))
     if not changes or len(changes) > 3:
-        return None
-    edits: list[Edit] = []
-    for a, b, c, d in changes:
-        place = _placed(written, given, a, b)
-        if place is None:
-            return None
-        edits.append(Edit(place, _with_indices(theirs[c:d], indices)))
+        return
     (a, b, c, d) = changes[0]
     one = len(changes) == 1 and (b - a, d - c) == (1, 1)
-    return Renaming(tuple(edits), one and is_slip(given[a], theirs[c]))
+    places = [list(_placed(written, given, a, b))[:3] for a, b, _, _ in changes]
+    texts = [_with_indices(theirs[c:d], indices) for _, _, c, d in changes]
+    for chosen in islice(product(*places), 4):
+        edits = tuple(Edit(place, text) for place, text in zip(chosen, texts, strict=True))
+        yield Renaming(edits, one and is_slip(given[a], theirs[c]))
 
 
 def _changes(given: Sequence[str], theirs: Sequence[str]) -> Iterator[tuple[int, int, int, int]]:
@@ -136,19 +159,19 @@ def _with_indices(tokens: Sequence[str], indices: Mapping[str, int | str]) -> st
     return "".join(f"{{{by_value[token]}}}" if token in by_value else token for token in tokens)
 
 
-def _placed(written: Span, tokens: Sequence[str], start: int, end: int) -> Span | None:
-    """Where in the text the tokens ``start`` to ``end`` stand, if that is one place."""
+def _placed(written: Span, tokens: Sequence[str], start: int, end: int) -> Iterator[Span]:
+    """Where in the text the tokens ``start`` to ``end`` may stand: next to what they stand next to."""
     text, old = written.text, "".join(tokens[start:end])
+    seen: set[int] = set()
     # With as many neighbours as it takes to find one place.
     for more in range(5):
         before = "".join(tokens[max(0, start - more) : start])
         after = "".join(tokens[end : end + more])
         for left, right in ((before, after), (before, ""), ("", after)):
             found = _places(text, left + old + right)
-            if len(found) == 1:
-                at = written.start + found[0] + len(left)
-                return Span(written.source, at, at + len(old))
-    return None
+            if len(found) == 1 and (at := written.start + found[0] + len(left)) not in seen:
+                seen.add(at)
+                yield Span(written.source, at, at + len(old))
 
 
 def _places(text: str, piece: str) -> list[int]:

@@ -10,7 +10,7 @@ from mapcc.diagnostics.fold import fold
 from mapcc.diagnostics.model import Fix
 from mapcc.diagnostics.suggest import Suggester
 from mapcc.ir import rules
-from mapcc.ir.notation import print_name
+from mapcc.ir.notation import print_name, print_where
 from mapcc.ir.patterns import Pattern
 from mapcc.passes.naming import bounds_of, pattern_of
 from mapcc.syntax.editing import added
@@ -39,6 +39,12 @@ class Unmatched:
 
     def pattern(self, template: str) -> Pattern:
         return pattern_of(template, self.names)
+
+    def statement(self, word: str, template: str) -> str:
+        """``drop NAME because "..."``, or another word, for what a template stands for."""
+        where = bounds_of(template, self.names, needed=True)
+        behind = f" where {print_where(where)}" if where else ""
+        return f'{word} {print_name(self.pattern(template))} because "..."{behind}'
 
     def first(self, template: str) -> str:
         """One of the names that a template stands for."""
@@ -134,8 +140,8 @@ def _with_bounds(
     statement: Callable[[tuple[rules.Condition, ...]], rules.Statement],
 ) -> Iterator[Fix]:
     """For every index; and held to those that there are, should other rules take the rest."""
-    bounds = bounds_of(template, side.names)
-    for where in ((), bounds) if bounds else ((),):
+    needed = bounds_of(template, side.names, needed=True)
+    for where in dict.fromkeys((needed, bounds_of(template, side.names))):
         fix = added(title, source, statement(where))
         if fix is not None:
             yield fix

@@ -36,16 +36,18 @@ def renamings(instance: Instance, number: int, right: Unmatched) -> Iterator[Fix
     given = instance.targets[number]
     if name is None or name.span is None:
         return
-    values = dict(zip(equation.variables, instance.values, strict=True))
-    lost = {index: values[index] for index in lost_indices(equation) if index in values}
+    lost = lost_indices(equation)
     for near in right.ranked(given):
         title = f"give {near}"
         if only_numbers_differ(given, near) and not lost:
             yield from _shifted(name, given, near, title)
             continue
-        found = renaming(name.span, tokens_of(Pattern((Text(given),))), near, lost)
-        if found is not None:
-            yield Fix(title, found.edits, found.is_slip)
+        # An index that the right has lost is one of the numbers of the name that is wanted.
+        numbers: list[str] = list(dict.fromkeys(_NUMBER.findall(near))) if lost else [""]
+        for text in numbers:
+            indices = {lost[-1]: text} if lost else {}
+            for found in renaming(name.span, tokens_of(Pattern((Text(given),))), near, indices):
+                yield Fix(title, found.edits, found.is_slip)
 
 
 def only_numbers_differ(given: str, wanted: str) -> bool:

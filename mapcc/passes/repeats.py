@@ -79,8 +79,7 @@ def for_idle(program: Program, listed: Listed, side: Unmatched | None) -> Iterat
     span = listed.span
     if side is not None:
         for near in side.ranked(sample_of(listed.name)):
-            found = renaming(span, tokens_of(listed.name), near, {})
-            if found is not None:
+            for found in renaming(span, tokens_of(listed.name), near, {}):
                 yield Fix(f"name {near}", found.edits, found.is_slip)
     statement = statement_at(program.mapping.body, span)
     if statement is None or statement.span is None:

@@ -121,6 +121,8 @@ def lengths(ours: Shape, theirs: Shape) -> str:
     if len(differing) != 1:
         return ""
     at = differing[0]
+    if max(ours[at], theirs[at]) >= 2 * min(ours[at], theirs[at]):
+        return f"dimension {at} is {ours[at]}, and {theirs[at]} in the target"
     before, behind = " ".join(_LETTERS[:at]), " ".join(_LETTERS[at + 1 : len(ours)])
     lead, tail = (f"{before} " if before else ""), (f" {behind}" if behind else "")
     if ours[at] > theirs[at]:

@@ -30,6 +30,10 @@ def axis_for_group(rule: rules.Rule, names: Sequence[Pattern], at: int, lefts: i
     if place is None or own.span is None or other.span is None or own.ops or other.ops:
         return
     span, labels = place
+    if at < lefts and own.shape is None and other.shape is None and grouped[0].span is not None:
+        before, behind = grouped[0].span.text.split("{" + labels + "}")
+        listed = ", ".join(f"{before}{label}{behind}" for label in labels.split(","))
+        yield Fix("copies", (Edit(grouped[0].span, listed),))
     words = set(re.findall(r"\w+", f"{own.span.text} {other.span.text}"))
     free = [letter for letter in _LETTERS if letter not in words]
     if own.shape is not None and other.shape is not None:
