@@ -19,7 +19,7 @@ from mapcc.ir.patterns import (
     first_group,
     join,
 )
-from mapcc.passes.splits import axis_for_group
+from mapcc.passes.splits import AXIS, axis_for_group
 from mapcc.syntax.editing import exchanged
 from mapcc.text import Span
 
@@ -59,10 +59,11 @@ def _unpaired(error: UnpairedGroups, names: Sequence[Pattern], lefts: int, rule:
         help = "one tensor copied to several is said with commas: `a -> x, y`"
     bare = first_group(names[error.at]) is None
     fixes = tuple(axis_for_group(rule, names, error.at, lefts)) if bare else ()
-    if fixes and error.at < lefts:
-        help += f"; several tensors out of one are an axis: {fixes[-1].edits[0].replacement}"
-    elif fixes:
-        help = f"tensors that are brought together are an axis: {fixes[-1].edits[0].replacement}"
+    axis = next((fix.edits[0].replacement for fix in fixes if fix.title == AXIS), "")
+    if axis and error.at < lefts:
+        help += f"; several tensors out of one are an axis: {axis}"
+    elif axis:
+        help = f"tensors that are brought together are an axis: {axis}"
     return Diagnostic("MC201", str(error), names[error.at].span or rule.span, help=help, fixes=fixes)
 
 

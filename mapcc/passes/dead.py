@@ -37,7 +37,7 @@ def report_dead(binder: Binder, left: Unmatched) -> None:
             f"no source tensor matches {shown}{which}",
             pattern.span or equation.span,
             notes=notes,
-            help=f"{hint}add `optional` if it may be absent",
+            help=f"{hint}add 'optional' if it may be absent",
             fixes=lambda equation=equation, reasons=reasons: (  # type: ignore[misc]
                 *(fix for _, fix in reasons if fix is not None),
                 *_renamings(equation, left),

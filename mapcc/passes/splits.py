@@ -12,6 +12,7 @@ from mapcc.ir.patterns import Group, Pattern, Text, first_group
 from mapcc.syntax.editing import inserted
 from mapcc.text import Span
 
+AXIS = "an axis of the name"
 _LETTERS = "tpsnxyz"
 
 
@@ -38,7 +39,7 @@ def axis_for_group(rule: rules.Rule, names: Sequence[Pattern], at: int, lefts: i
     free = [letter for letter in _LETTERS if letter not in words]
     if own.shape is not None and other.shape is not None:
         for axis in [atom for atom in atoms(other.shape) if atom not in set(atoms(own.shape))]:
-            yield Fix("an axis of the name", (Edit(span, f"[{axis}={labels}]"),))
+            yield Fix(AXIS, (Edit(span, f"[{axis}={labels}]"),))
     elif own.shape is None and other.shape is None and free:
         axis = free[0]
         edits = (
@@ -46,7 +47,7 @@ def axis_for_group(rule: rules.Rule, names: Sequence[Pattern], at: int, lefts: i
             inserted(own.span, " : d ..."),
             inserted(other.span, f" : ({axis} d) ..."),
         )
-        yield Fix("an axis of the name", edits)
+        yield Fix(AXIS, edits)
 
 
 def _group_in(name: Pattern) -> tuple[Span, str] | None:
