@@ -449,10 +449,10 @@ def _compare(binder: Binder, instance: Instance, number: int, spec: TensorSpec) 
 def _cast_help(ours: Dtype, theirs: Dtype) -> str:
     """``dtype`` is for all weights: no way to make single tensors integers."""
     if theirs.kind == "float" and theirs.bits >= 8 and ours.kind == "float":
-        return f"| cast {theirs.short} behind the source, or for all: dtype {theirs.short}"
+        return f"`| cast {theirs.short}` behind the source, or for all: `dtype {theirs.short}`"
     if theirs.kind in ("int", "uint") and ours.kind == "float":
-        return f"| cast {theirs.short} behind the source; | round before it if the numbers have fractions"
-    return f"| cast {theirs.short} behind the source"
+        return f"`| cast {theirs.short}` behind the source; `| round` before it if the numbers have fractions"
+    return f"`| cast {theirs.short}` behind the source"
 
 
 def _quantised_help(binder: Binder, instance: Instance, number: int) -> str:

@@ -17,7 +17,8 @@ from mapcc.text import Span
 
 Shape = tuple[int, ...]
 
-_NUMBERS = ("float", "int", "uint", "bool")
+# Of numbers to others of their kind, or to larger ones: none has a fraction to lose.
+_CASTS = {("float", "float"), ("int", "int"), ("uint", "uint"), ("int", "float"), ("uint", "float")}
 _LETTERS = "oihwdcefg"
 
 
@@ -205,7 +206,7 @@ def _last_star(equation: Equation, instance: Instance) -> str | None:
 def casts(instance: Instance, ours: Dtype, theirs: Dtype) -> Iterator[Fix]:
     """A cast behind each term of the left; certain where it loses nothing, and no scale may be due."""
     spans = [unit.span for unit in instance.equation.units if unit.names]
-    if ours.kind not in _NUMBERS or theirs.kind not in _NUMBERS or not all(spans):
+    if (ours.kind, theirs.kind) not in _CASTS or not all(spans):
         return
     edits = tuple(inserted(span, f" | cast {theirs.short}") for span in spans if span is not None)
     exact = ours.kind == theirs.kind == "float" and 16 <= ours.bits < theirs.bits
