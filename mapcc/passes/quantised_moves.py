@@ -62,10 +62,8 @@ def parts_company(
         if move.target != number:
             continue
         pair = by_operand[move.source]
-        before = _grid(companion, pair.shape, pair.own, block, 0)
-        after = after or _grid(
-            companion, target, own, before.blocks if before else (), len(target) - len(pair.shape)
-        )
+        before = _grid(companion, pair.shape, pair.own, block, ())
+        after = after or _grid(companion, target, own, block, pair.shape)
         if before is None or after is None:
             return f"{list(own)} is no grid of factors for {list(target)}"
         for at, to in _probes(move, before, after):
@@ -100,13 +98,18 @@ class _Grid(NamedTuple):
         return place
 
 
-def _grid(companion: Companion, shape: Shape, own: Shape, block: Shape, deeper: int) -> _Grid | None:
-    """``deeper``: how many dimensions the tensor has more than the weight that its container describes."""
+def _grid(companion: Companion, shape: Shape, own: Shape, block: Shape, before: Shape) -> _Grid | None:
+    """Which factors belong to the elements of a tensor; None if they are no grid over it.
+
+    Args:
+        block: that of the container, along its last dimensions.
+        before: what the weight was that a target is made of; () for itself.
+    """
     own = trimmed(own, len(shape))
     dims = tuple(range(len(own)))
     if companion.dims is not None:
-        inner = tuple(dim + deeper for dim in companion.dims)
-        dims = (*range(deeper), *inner) if deeper > 0 else companion.dims
+        deeper = max(len(shape) - len(before), 0) if before else 0
+        dims = (*range(deeper), *(dim + deeper for dim in companion.dims))
     if len(dims) < len(own) or any(dim >= len(shape) for dim in dims):
         return None
     dims = dims[: len(own)]
@@ -114,23 +117,33 @@ def _grid(companion: Companion, shape: Shape, own: Shape, block: Shape, deeper: 
     finer: list[int] = []
     for size, dim in zip(own, dims, strict=True):
         long = shape[dim]
-        if size > long:
-            if long == 0 or size % long:
-                return None
-            blocks.append(1)
-            finer.append(size // long)
-            continue
-        allowed = spans(long, size)
-        wanted = [length for length in (*_at(block, dim - len(shape)), *block) if length in allowed]
-        if not allowed:
+        if size > long and (long == 0 or size % long):
             return None
-        blocks.append(wanted[0] if wanted else allowed.start)
-        finer.append(1)
+        length = (
+            1 if size >= long else long if size == 1 else _length(long, size, dim - len(shape), block, before)
+        )
+        if length == 0:
+            return None
+        blocks.append(length)
+        finer.append(size // long if size > long else 1)
     return _Grid(shape, own, dims, tuple(blocks), tuple(finer))
 
 
-def _at(block: Shape, dim: int) -> tuple[int, ...]:
-    return (block[dim],) if -dim <= len(block) else ()
+def _length(long: int, size: int, at: int, block: Shape, before: Shape) -> int:
+    """The length of a block, of which ``size`` cover a dimension; 0 if the container's do not.
+
+    Where the container has no block along a dimension, what was one weight may be one block.
+    """
+    allowed = spans(long, size)
+    there = _at(block, at)
+    known = [length for length in (there, *block) if length > 1]
+    if there <= 1:
+        known = [_at(before, at), *known, allowed.start]
+    return next((length for length in known if length in allowed), 0)
+
+
+def _at(sizes: Shape, at: int) -> int:
+    return sizes[at] if -at <= len(sizes) else 0
 
 
 def _probes(move: Move, before: _Grid, after: _Grid) -> Iterator[tuple[Index, Index]]:
