@@ -16,28 +16,32 @@ from mapcc.diagnostics.escape import escape
 
 @app.command("list", epilog="Example: mapcc list wan")
 def list_(
-    families: Annotated[
+    words: Annotated[
         Optional[list[str]],  # noqa: UP045
-        typer.Argument(metavar="FAMILY", help="Only these."),
+        typer.Argument(metavar="WORD", help="Only these: a family, or a word of a name, a title, a model."),
     ] = None,
     format: Annotated[ListFormat, typer.Option("--format", help="How to list.")] = ListFormat.text,
 ) -> None:
-    """List the mappings that mapcc brings along; their names stand wherever a mapping file may."""
-    from mapcc.library.rows import rows
+    """List the mappings that mapcc brings along; their names stand wherever a mapping file may.
 
-    listed = list(rows(families or ()))
+    Ends with 1 if there is none for one of the words.
+    """
+    from mapcc.library.rows import search
+
+    found = search(words or ())
     if format is ListFormat.json:
-        say(json.dumps([row.as_json() for row in listed], indent=1))
-        return
-    for row in listed:
-        say(f"{row.name}  {escape(row.title)}")
-        say(f"    {escape(row.source)} {row.arrow} {escape(row.target)}")
-        sizes = ", ".join(f"{size} ({count:,})" for size, count in row.sizes)
-        say(f"    tensors: {sizes or 'no key sets'}")
-        say(f"    proof: {escape(row.proof or 'none')}")
-    if not listed:
-        say("no such family", sys.stderr)
-        raise SystemExit(1)
+        say(json.dumps([row.as_json() for row in found.rows], indent=1))
+    else:
+        for row in found.rows:
+            say(f"{row.name}  {escape(row.title)}")
+            say(f"    {escape(row.source)} {row.arrow} {escape(row.target)}")
+            sizes = ", ".join(f"{size} ({count:,})" for size, count in row.sizes)
+            say(f"    tensors: {sizes or 'no key sets'}")
+            say(f"    proof: {escape(row.proof or 'none')}")
+    for word, near in found.unknown:
+        meant = f": did you mean {' or '.join(near)}?" if near else ""
+        say(f"no mapping for {escape(repr(word))}{meant}", sys.stderr)
+    raise SystemExit(1 if found.unknown else 0)
 
 
 def check_models(mapping: Path, format: str) -> None:

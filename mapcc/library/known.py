@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 
 from mapcc.library.catalog import Entry
-from mapcc.tensors.compact import is_compact, read_templates
+from mapcc.tensors.compact import count_names, is_compact, read_templates
 from mapcc.tensors.documents import Document, read_document
 from mapcc.tensors.keysets import open_keyset
 from mapcc.tensors.spec import TensorSpec
@@ -92,6 +92,13 @@ def known_models(entries: Iterable[Entry]) -> Iterator[Known]:
     for keys, roles in found.items():
         kinds = frozenset(map(kind_of, _templates(keys, documents)))
         yield Known(*titles[keys], keys, tuple(roles["source"]), tuple(roles["target"]), kinds)
+
+
+def count_tensors(keys: str) -> int:
+    """The number of tensors of a key set, without their names where they are folded."""
+    path, hash, size = keys.rpartition("#")
+    document = read_document(Path(path)) if hash else None
+    return len(open_keyset(keys).tensors) if document is None else count_names(document, size)
 
 
 def _templates(keys: str, documents: dict[str, Document]) -> Iterable[str]:

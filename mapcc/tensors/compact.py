@@ -21,6 +21,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from itertools import product
+from math import prod
 
 from mapcc.diagnostics.model import Diagnostic
 from mapcc.diagnostics.suggest import nearest
@@ -84,6 +85,19 @@ def read_templates(document: Document, size: str) -> list[str]:
     """The names of one size as they are written, folded. ``MappingError`` (MC003) if they are malformed."""
     try:
         return [pattern for pattern, _ in _entries(document, size, size_names(document))]
+    except _Fault as fault:
+        raise MappingError([document.fault(fault.rule, fault.key)]) from None
+
+
+def count_names(document: Document, size: str) -> int:
+    """How many tensors one size has. ``MappingError`` (MC003) if the file is malformed."""
+    try:
+        sizes = size_names(document)
+        numbers = _numbers(document, sizes.index(size), len(sizes))
+        return sum(
+            prod(len(_indices(brace, numbers, pattern)) for brace in _INDICES.findall(pattern))
+            for pattern, _ in _entries(document, size, sizes)
+        )
     except _Fault as fault:
         raise MappingError([document.fault(fault.rule, fault.key)]) from None
 

@@ -13,7 +13,7 @@ import mapcc
 from mapcc.errors import MappingError
 from mapcc.library.catalog import catalog, entry
 from mapcc.library.identify import identify
-from mapcc.library.known import Known, known_models
+from mapcc.library.known import Known, count_tensors, known_models
 from mapcc.tensors.spec import Manifest
 from tests.corpus.conftest import PAIRS
 from tests.library.test_fastvideo import TABLES
@@ -127,7 +127,42 @@ def test_the_list(mapcc: Any) -> None:
     assert {row["name"].partition("/")[0] for row in rows} == {"wan"}
     sizes = {row["name"]: row["sizes"] for row in rows}
     assert sizes["wan/official_to_diffusers"]["t2v_14b"] == 1095
-    assert mapcc("list", "nothing").code == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "names"),
+    [
+        (["clip"], ["stable_diffusion/openclip_to_hf"]),
+        (["OpenCLIP"], ["stable_diffusion/openclip_to_hf"]),
+        (["chroma", "silero"], ["flux/chroma_to_diffusers", "vocoder/silero_jit_to_safetensors"]),
+        (["qwen3_30b"], ["moe/qwen_v4_to_v5"]),
+        (["wan/animate"], ["wan/animate_to_diffusers"]),
+    ],
+)
+def test_the_list_is_searched(mapcc: Any, words: list[str], names: list[str]) -> None:
+    ran = mapcc("list", *words, "--format", "json")
+    assert (ran.code, [row["name"] for row in json.loads(ran.out)]) == (0, names)
+
+
+@pytest.mark.parametrize(
+    ("word", "meant"),
+    [
+        ("wna", "wan"),
+        ("chrome", "chroma"),
+        ("hunyuanvido", "hunyuanvideo"),
+        ("wan/animat_to_diff", "wan/animate"),
+    ],
+)
+def test_a_word_that_nothing_has(mapcc: Any, word: str, meant: str) -> None:
+    ran = mapcc("list", word)
+    assert (ran.code, ran.out) == (1, "")
+    assert f"no mapping for '{word}': did you mean {meant}" in ran.err
+    assert mapcc("list", "zzzzzz").err == "no mapping for 'zzzzzz'\n"
+
+
+def test_the_list_counts_without_writing_names_out() -> None:
+    for known in MODELS:
+        assert count_tensors(known.keys) == len(known.tensors)
 
 
 def test_a_name_stands_for_the_file(tmp_path: Path, mapcc: Any) -> None:
