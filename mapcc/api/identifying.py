@@ -15,8 +15,8 @@ from mapcc.library.catalog import catalog
 from mapcc.library.identify import Match, Part, parts
 from mapcc.library.identify import identify as identified
 from mapcc.library.known import known_models
-from mapcc.library.leftover import patterns_of
 from mapcc.passes.check import Setting
+from mapcc.passes.leftover import patterns_of
 from mapcc.passes.under import OPTION as UNDER
 from mapcc.tensors.selection import Select
 from mapcc.tensors.spec import Manifest

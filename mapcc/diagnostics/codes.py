@@ -29,6 +29,7 @@ _REGISTRY = (
     Code("MC006", "not a checkpoint that mapcc reads"),
     Code("MC007", "unknown code, format or option value", exit_code=2),
     Code("MC008", "nothing lies under this prefix"),
+    Code("MC009", "names with the wrappers of training"),
     # The text.
     Code("MC101", "syntax error"),
     Code("MC102", "wrong YAML structure"),

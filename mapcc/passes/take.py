@@ -17,6 +17,7 @@ from mapcc.passes.repeats import without_repeats
 from mapcc.passes.resolve import Resolver, Values
 from mapcc.passes.segments import Variant, name_axes, variants
 from mapcc.passes.words import regexes_of, right_names
+from mapcc.passes.wrappers import check_wrappers
 
 
 @dataclass(slots=True, eq=False)
@@ -77,6 +78,7 @@ class _Recipe:
 def match_sources(binder: Binder) -> None:
     trie = _source_trie(binder)
     failed = excuses(binder.program.failed_left, binder.program.separators[0])
+    alone: list[str] = []
     for name, found, numbers in trie.open_matches(binder.source.tensors):
         if found.note is None:
             found.note = [_recipe(leaf, texts, len(numbers)) for leaf, texts in found.leaves]
@@ -89,11 +91,14 @@ def match_sources(binder: Binder) -> None:
             candidates = strong or candidates
         if not candidates and failed.match(name):
             binder.excused_sources.add(name)
+        elif not candidates:
+            alone.append(name)
         if len(candidates) > 1:
             _ambiguous(binder, name, [taker for taker, _, _ in candidates])
             binder.excused_sources.add(name)
         for taker, key, position in candidates:
             _take(binder, name, taker, key, position)
+    check_wrappers(binder, alone, trie)
 
 
 def excuses(patterns: Sequence[Pattern], separator: str) -> Trie:

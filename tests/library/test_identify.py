@@ -17,7 +17,7 @@ import mapcc
 from mapcc.api import identifying
 from mapcc.library.catalog import catalog
 from mapcc.library.known import Known, known_models
-from mapcc.library.leftover import patterns_of
+from mapcc.passes.leftover import patterns_of
 from mapcc.resources import mappings
 from mapcc.tensors.dump import dump_keys
 from mapcc.tensors.spec import Manifest, TensorSpec
@@ -311,7 +311,9 @@ def test_more_is_left_out_on_the_command_line(mapcc: Mapcc) -> None:
         (["l.3.x"], ["l.0.x"], ["l.3.**"]),
         (["drop", "a b.c"], [], ['"drop"', '"a b."**']),
         (["a"], ["a.b"], ["a"]),
-        (["e.0.f.1.w", "e.1.f.1.w"], ["e.0.f.0.w", "e.1.f.0.w"], ["e.{i}.f.1.**"]),
+        (["e.0.f.1.w", "e.1.f.1.w"], ["e.0.f.0.w", "e.1.f.0.w"], ["e.0.f.1.**", "e.1.f.1.**"]),
+        (["l.61.q", "l.61.k"], ["l.0.q", "l.0.k"], ["l.61.**"]),
+        (["l.1.x.a", "l.2.x.a"], ["l.0.x.b", "l.1.x.b"], ["l.{i}.x.a"]),
     ],
 )
 def test_patterns_for_the_rest(left: list[str], taken: list[str], patterns: list[str]) -> None:

@@ -149,7 +149,7 @@ def test_the_list_is_searched(mapcc: Any, words: list[str], names: list[str]) ->
     [
         ("wna", "wan"),
         ("chrome", "chroma"),
-        ("hunyuanvido", "hunyuanvideo"),
+        ("hunyuanvido", "hunyuan_video"),
         ("wan/animat_to_diff", "wan/animate"),
     ],
 )

@@ -18,16 +18,32 @@ def patterns_of(left: Iterable[str], taken: Iterable[str], separator: str = ".")
 
     >>> patterns_of(["b.0.gate.w", "b.1.gate.w", "vae.x", "vae.y.z"], ["b.0.q.w", "b.1.q.w"])
     ['b.{i}.gate.**', 'vae.**']
+    >>> patterns_of(["l.60.q", "l.61.q", "l.61.k"], ["l.0.q", "l.0.k"])
+    ['l.60.**', 'l.61.**']
     """
-    heads = _heads(taken, separator)
-    groups: dict[tuple[tuple[str, ...], bool], list[list[str]]] = {}
-    for head, is_deep in dict.fromkeys(_branch(name, heads, separator) for name in left):
+    known = list(taken)
+    heads, kinds = _heads(known, separator), _heads(map(_kind, known), separator)
+    groups: dict[tuple[tuple[str, ...], bool, str], list[list[str]]] = {}
+    for name in left:
+        is_own = _kind(name) not in kinds  # no number is needed to tell it from what is taken
+        if is_own:
+            depth = _branch(_kind(name), kinds, separator)
+            head = separator.join(name.split(separator)[:depth])
+        else:
+            head = separator.join(name.split(separator)[: _branch(name, heads, separator)])
         parts = _INDEX.split(head)
-        groups.setdefault((tuple(parts[::2]), is_deep), []).append(parts[1::2])
+        key = tuple(parts[::2]), len(head) < len(name), "" if is_own else head
+        group = groups.setdefault(key, [])
+        if parts[1::2] not in group[-1:]:
+            group.append(parts[1::2])
     return [
         print_name(_pattern(texts, numbers, separator if is_deep else ""))
-        for (texts, is_deep), numbers in groups.items()
+        for (texts, is_deep, _), numbers in groups.items()
     ]
+
+
+def _kind(name: str) -> str:
+    return _INDEX.sub("0", name)
 
 
 def _heads(names: Iterable[str], separator: str) -> set[str]:
@@ -41,14 +57,14 @@ def _heads(names: Iterable[str], separator: str) -> set[str]:
     return found
 
 
-def _branch(name: str, heads: set[str], separator: str) -> tuple[str, bool]:
-    """The shortest beginning of a name that is none of ``heads``, and whether more follows."""
-    at = name.find(separator)
+def _branch(name: str, heads: set[str], separator: str) -> int:
+    """How many segments the shortest beginning of a name has that is none of ``heads``; or all of them."""
+    at, count = name.find(separator), 1
     while at >= 0:
         if at and name[:at] not in heads:
-            return name[:at], True
-        at = name.find(separator, at + 1)
-    return name, False
+            return count
+        at, count = name.find(separator, at + 1), count + 1
+    return count
 
 
 def _pattern(texts: Sequence[str], numbers: Sequence[Sequence[str]], separator: str) -> Pattern:
