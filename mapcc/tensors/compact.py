@@ -94,10 +94,8 @@ def count_names(document: Document, size: str) -> int:
     try:
         sizes = size_names(document)
         numbers = _numbers(document, sizes.index(size), len(sizes))
-        return sum(
-            prod(len(_indices(brace, numbers, pattern)) for brace in _INDICES.findall(pattern))
-            for pattern, _ in _entries(document, size, sizes)
-        )
+        patterns = (pattern for pattern, _ in _entries(document, size, sizes))
+        return sum(_count(pattern, numbers) for pattern in patterns)
     except _Fault as fault:
         raise MappingError([document.fault(fault.rule, fault.key)]) from None
 
@@ -195,6 +193,11 @@ def _names(pattern: str, numbers: dict[str, int], room: int) -> Iterator[str]:
             raise _Fault(_MOST, pattern)
     for indices in product(*choices):
         yield texts[0] + "".join(f"{index}{text}" for index, text in zip(indices, texts[1:], strict=True))
+
+
+def _count(pattern: str, numbers: dict[str, int]) -> int:
+    braces = _INDICES.findall(pattern)
+    return prod((len(_indices(brace, numbers, pattern, MAX_TENSORS)) for brace in braces), start=1)
 
 
 def _indices(text: str, numbers: dict[str, int], pattern: str, room: int) -> Sequence[int]:
