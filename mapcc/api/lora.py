@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING
 
+from mapcc.api import lora_files
 from mapcc.api.checking import (
     KeySet,
     MappingLike,
-    Opened,
     bound_mapping,
     held,
     keys,
@@ -20,6 +19,7 @@ from mapcc.api.checking import (
     parse,
     raise_if_any,
 )
+from mapcc.api.lora_files import adapter_file, names_to_skip, save, told_with_skips, too_large, within_memory
 from mapcc.diagnostics.model import Diagnostic, Diagnostics
 from mapcc.errors import MappingError
 from mapcc.library.catalog import models_of
@@ -29,11 +29,8 @@ from mapcc.tensors.spec import Manifest
 if TYPE_CHECKING:
     from mapcc.ir.bound import BoundMapping
     from mapcc.lora.model import Adapter, Fault
+    from mapcc.lora.results import Results
     from mapcc.lora.write import Written
-
-FILE = "pytorch_lora_weights.safetensors"  # as Diffusers looks for it
-PEFT_FILE = "adapter_model.safetensors"
-MAX_BYTES = 16 << 30  # what an adapter may have: it is held in memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +67,7 @@ def convert_lora(
     under: str = "",
     prefix: str | None = None,
     skip: Sequence[str] = (),
+    beside: Mapping[str, KeySet] | None = None,
     scale: float | None = None,
     is_transposed: bool | None = None,
     settings: Mapping[str, Setting] | None = None,
@@ -90,6 +88,8 @@ def convert_lora(
         under: take only names that begin so.
         prefix: before every name that is written; what the reader expects, if left out.
         skip: patterns of names, as in the language, that are left out.
+        beside: other components that the adapter is for, whose modules keep their names: text encoders,
+            by the prefix of their names in the adapter (``lora_te1_``).
         scale: what products are multiplied by, where neither the file nor a config says so.
         is_transposed: for PEFT: whether the class of the target's fused experts says so, and has them as
             inputs x outputs; left out: GPT-OSS's does.
@@ -108,27 +108,32 @@ def convert_lora(
     if to == "peft" and Path(out).suffix == ".safetensors":
         help = f"--out {quote(str(Path(out).with_suffix('')))}"
         raise MappingError([Diagnostic("MC007", "PEFT reads a folder, with its config in it", help=help)])
+    if to == "peft" and beside:
+        raise MappingError(
+            [Diagnostic("MC007", "PEFT's folder is of one component", help="leave --beside out")]
+        )
     opened = opened_mapping(mapping, found := Diagnostics())
     raise_if_any(found)
     assert opened.mapping is not None
-    lora = keys(_file(adapter))
-    skipped = _skipped(lora, skip)
+    lora = keys(adapter_file(adapter))
+    skipped = names_to_skip(lora, skip)
     names = {name for names in skipped.values() for name in names}
-    _within_memory(lora, names, under)
+    within_memory(lora, names, under)
     help = "name the model that the adapter is for: --model KEYS"
     models = [model] if model else [p.source for p in models_of(opened.mapping, opened.path, help)]
     config = find_config(lora.where, lora.metadata)
-    read, known = _best(lora, models, under, names, config, scale)
-    bound = _bound(opened, known, settings)
-    return _written(bound, read, lora, Path(out), known.where, to, prefix, skipped, config, is_transposed)
-
-
-def _file(adapter: KeySet) -> KeySet:
-    """PEFT's folder may hold other files of weights beside the adapter's."""
-    if isinstance(adapter, Manifest):
-        return adapter
-    beside = [Path(adapter) / name for name in (PEFT_FILE, "adapter_model.bin")]
-    return next((path for path in beside if path.is_file()), adapter)
+    elsewhere = {name for name in lora.tensors for place in beside or () if name.startswith(place)}
+    read, known = _best(lora, models, under, names | elsewhere, config, scale)
+    bound = bound_mapping(held(opened, known, None, settings, None, None, None))
+    fields = config[1] if config and to == "peft" and isinstance(config[1], dict) else None
+    parts = [_part(bound, read, to, prefix, fields, is_transposed)]
+    for place, component in (beside or {}).items():
+        parts.append(_beside(lora, place, keys(component), names, config, scale, to))
+    if faults := [fault for part in parts for fault in part.faults]:
+        raise MappingError(told_with_skips(faults, lora, names))
+    tensors = {name: array for part in parts for name, array in part.written.tensors.items()}
+    path = save(tensors, parts[0].written.config, Path(out), lora.metadata, to)
+    return _converted(path, known.where, read.left_out, skipped, parts)
 
 
 def _best(
@@ -158,139 +163,70 @@ def _count(faults: Sequence[Fault]) -> int:
     return sum(max(1, len(fault.names)) for fault in faults)
 
 
-def _bound(opened: Opened, known: Manifest, settings: Mapping[str, Setting] | None) -> BoundMapping:
-    return bound_mapping(held(opened, known, None, settings, None, None, None))
+# --- components
 
 
-def _skipped(lora: Manifest, patterns: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    """The names that each pattern matches.
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A component's part of an adapter, as it was read and as it is written."""
 
-    Raises:
-        MappingError: MC906: it matches nothing; or it is no pattern.
-    """
-    from mapcc.lora.skip import statements
+    adapter: Adapter
+    results: Results
+    written: Written
 
-    out: dict[str, tuple[str, ...]] = {}
-    faults: list[Diagnostic] = []
-    for pattern in patterns:
-        try:
-            text = statements([pattern])
-            checked = held(opened_mapping(parse(text, "--skip"), Diagnostics()), lora, None)
-            raise_if_any(_others_aside(checked.diagnostics))
-        except MappingError as error:
-            why = error.diagnostics[0]
-            message = f"--skip {quote(pattern)} is no pattern: {why.message}"
-            faults.append(Diagnostic("MC906", message, help=why.help))
-            continue
-        out[pattern] = tuple(checked.bound.dropped) if checked.bound else ()
-        if not out[pattern]:
-            message = f"--skip {quote(pattern)} matches no tensor of the adapter"
-            help = "`*` is text within one segment, `**` is whole segments: '**.diff', 'lora_te1_*.**'"
-            faults.append(Diagnostic("MC906", message, help=help))
-    if faults:
-        raise MappingError(faults)
-    return out
+    @property
+    def faults(self) -> list[Fault]:
+        return [*self.adapter.faults, *self.results.faults, *self.written.faults]
 
 
-def _others_aside(found: Iterable[Diagnostic]) -> Diagnostics:
-    """What is wrong with a pattern: it need not take all tensors, and does not."""
-    return Diagnostics([each for each in found if each.code != "MC402"])
-
-
-def _within_memory(lora: Manifest, skipped: Collection[str], under: str) -> None:
-    taken = [s for n, s in lora.tensors.items() if n not in skipped and n.startswith(under) and s.dtype]
-    if (size := sum(spec.nbytes for spec in taken)) > MAX_BYTES:
-        raise MappingError([_too_large(size)])
-
-
-def _too_large(size: int) -> Diagnostic:
-    message = f"the adapter has {size:,} bytes, and is held in memory: at most {MAX_BYTES:,}"
-    help = "take it in parts: --skip PATTERN, or --under PREFIX, and an output for each"
-    return Diagnostic("MC903", message, help=help)
-
-
-def _written(
+def _part(
     bound: BoundMapping,
     adapter: Adapter,
-    source: Manifest,
-    out: Path,
-    model: str,
     to: str,
     prefix: str | None,
-    skipped: Mapping[str, tuple[str, ...]],
-    config: tuple[str, object] | None,
-    is_transposed: bool | None,
-) -> ConvertedLora:
+    fields: dict[str, object] | None = None,
+    is_transposed: bool | None = None,
+) -> _Part:
     from mapcc.lora.results import carry
     from mapcc.lora.write import usual_prefix, write
 
     targets = {name: i.layout.target_shapes[number] for name, (i, number) in bound.given.items()}
     try:
-        results = carry(bound, adapter, MAX_BYTES)
+        results = carry(bound, adapter, lora_files.MAX_BYTES)
     except MemoryError as size:
-        raise MappingError([_too_large(int(str(size)))]) from None
+        raise MappingError([too_large(int(str(size)))]) from None
     before = usual_prefix(to, targets) if prefix is None else prefix
-    fields = config[1] if config and to == "peft" and isinstance(config[1], dict) else None
     written = write(results, to, before, targets, adapter.alpha_dtype, fields, is_transposed)
-    faults = [*adapter.faults, *results.faults, *written.faults]
-    if faults:
-        raise MappingError(_told(faults, source, {n for names in skipped.values() for n in names}))
-    path = _save(written, out, source.metadata, to)
-    return ConvertedLora(
-        path,
-        model,
-        len(adapter.factors) + len(adapter.products),
-        len(written.weights),
-        adapter.left_out,
-        skipped,
-        results.dropped,
-        {note: tuple(names) for note, names in (adapter.notes | written.notes).items()},
-    )
+    return _Part(adapter, results, written)
 
 
-def _told(faults: Sequence[Fault], lora: Manifest, skipped: Collection[str]) -> list[Diagnostic]:
-    """Faults as diagnostics; each says what to type to leave its tensors out."""
-    from mapcc.lora.skip import joined, listed, patterns_for
+def _beside(
+    lora: Manifest,
+    place: str,
+    known: Manifest,
+    skipped: Collection[str],
+    config: tuple[str, object] | None,
+    scale: float | None,
+    to: str,
+) -> _Part:
+    """A component whose modules keep their names. ComfyUI reads text encoders' as kohya writes them."""
+    from mapcc.lora.adapter import read_adapter
+    from mapcc.lora.write import component
 
-    bad = {name for fault in faults for name in fault.names}
-    others = [name for name in lora.tensors if name not in bad and name not in skipped]
-    out: list[Diagnostic] = []
-    for fault in joined(faults):
-        help = [fault.help] if fault.help else []
-        if others and fault.names:
-            patterns = " ".join(f"--skip {quote(p)}" for p in patterns_for(fault.names, others))
-            help.append(f"leave {'them' if len(fault.names) > 1 else 'it'} out: {patterns}")
-        names = listed(fault.names)
-        out.append(
-            Diagnostic(
-                fault.code, fault.message, fault.span, names=names, help="; or ".join(help).replace("?;", "?")
-            )
-        )
-    return out
+    opened = opened_mapping(parse("keep **\n"), Diagnostics())
+    bound = bound_mapping(held(opened, known, None))
+    read = read_adapter(lora, known, place, skipped, config, scale)
+    return _part(bound, read, "kohya" if to == "comfy" else to, component(place, to))
 
 
-def _save(written: Written, out: Path, metadata: Mapping[str, str], to: str) -> Path:
-    import numpy as np
-    from safetensors import SafetensorError
-    from safetensors.numpy import save_file
-
-    from mapcc.lora.config import CONFIG, METADATA
-
-    path = out if out.suffix == ".safetensors" else out / (PEFT_FILE if to == "peft" else FILE)
-    # What Diffusers keeps there is about the names and scales that were.
-    kept = {key: text for key, text in metadata.items() if key != METADATA}
-    part = path.with_name(f"{path.name}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        whole = {n: np.ascontiguousarray(array).reshape(array.shape) for n, array in written.tensors.items()}
-        save_file(whole, part, {"format": "pt", **kept})
-        if written.config is not None:
-            config = path.with_name(f"{CONFIG}.part")
-            config.write_text(json.dumps(written.config, indent=2) + "\n", "utf-8")
-            config.replace(path.with_name(CONFIG))
-        part.replace(path)
-    except (OSError, SafetensorError) as error:
-        part.unlink(missing_ok=True)
-        why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise MappingError([Diagnostic("MC005", f"cannot write `{path}`: {why.lower()}")]) from None
-    return path
+def _converted(
+    path: Path, model: str, left_out: int, skipped: Mapping[str, tuple[str, ...]], parts: Sequence[_Part]
+) -> ConvertedLora:
+    notes: dict[str, tuple[str, ...]] = {}
+    for part in parts:
+        for note, names in (part.adapter.notes | part.written.notes).items():
+            notes[note] = (*notes.get(note, ()), *names)
+    taken = sum(len(part.adapter.factors) + len(part.adapter.products) for part in parts)
+    given = sum(len(part.written.weights) for part in parts)
+    dropped = tuple(name for part in parts for name in part.results.dropped)
+    return ConvertedLora(path, model, taken, given, left_out, skipped, dropped, notes)

@@ -9,9 +9,10 @@ from typing import Annotated, Optional
 import typer
 
 from mapcc.cli.options import KEYS_HELP, MappingFile, Settings, app, setting
-from mapcc.cli.output import say, say_name
+from mapcc.cli.output import fail, say, say_name
 from mapcc.diagnostics.escape import escape
 from mapcc.diagnostics.fold import fold
+from mapcc.diagnostics.model import Diagnostic
 from mapcc.diagnostics.render import plural
 
 
@@ -51,6 +52,14 @@ def lora(
             "--prefix", metavar="PREFIX", help="Before every name written, if not the reader's own."
         ),
     ] = None,
+    beside: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(
+            "--beside",
+            metavar="PREFIX=KEYS",
+            help="Another component that it is for, whose names stay: lora_te1_=text_encoder.",
+        ),
+    ] = None,
     scale: Annotated[
         Optional[float],  # noqa: UP045
         typer.Option("--scale", metavar="X", help="alpha / rank, where nothing in the adapter says it."),
@@ -77,6 +86,7 @@ def lora(
         under=under,
         prefix=prefix,
         skip=skip or (),
+        beside=dict(_component(text) for text in beside or ()),
         scale=scale,
         is_transposed=is_transposed,
         settings=settings,
@@ -89,6 +99,14 @@ def lora(
     for note, names in done.notes.items():
         _say_names(note, names)
     say(f"wrote {say_name(str(done.path))}: adapters of {plural(done.taken, 'weight')}, now of {done.given}")
+
+
+def _component(text: str) -> tuple[str, str]:
+    prefix, equals, keys = text.partition("=")
+    if not (prefix and equals and keys):
+        help = "--beside lora_te1_=text_encoder/model.safetensors"
+        fail([Diagnostic("MC007", f"--beside {text} is not PREFIX=KEYS", help=help)])
+    return prefix, keys
 
 
 def _say_names(why: str, names: tuple[str, ...]) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from mapcc.lora.model import Adapter, Fault
 from mapcc.lora.modules import Modules
-from mapcc.lora.names import Role, told
+from mapcc.lora.names import Role, flat_prefix, told
 from mapcc.tensors.spec import Manifest, TensorSpec
 
 _PLACES = (".base_layer", ".modules_to_save.default", ".original_module")
@@ -127,4 +127,7 @@ def strange_fault(strange: list[str], count: int) -> Fault:
     help = "--model KEYS names another model" if len(strange) * 2 > count else ""
     if any(mark in name for name in strange for mark in _IP_ADAPTER):
         help = "an IP-Adapter is whole layers, not factors of the model's: `mapcc convert` it with rules"
+    encoders = sorted({prefix for name in strange if (prefix := flat_prefix(name)).startswith("lora_te")})
+    if encoders:
+        help = f"take them along: {' '.join(f'--beside {prefix}=KEYS' for prefix in encoders)}"
     return Fault("MC901", message, tuple(strange), help)

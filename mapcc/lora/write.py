@@ -50,6 +50,19 @@ def usual_prefix(reader: str, targets: Shapes) -> str:
     return ""
 
 
+# What text encoders are called before their modules' names, by kohya's trainers and by Diffusers.
+_ENCODERS = {"lora_te_": "text_encoder.", "lora_te1_": "text_encoder.", "lora_te2_": "text_encoder_2.",
+             "lora_te3_": "text_encoder_3."}  # fmt: skip
+
+
+def component(prefix: str, reader: str) -> str:
+    """What a reader calls a component that another calls by this prefix."""
+    if reader in ("", "diffusers"):
+        return _ENCODERS.get(prefix, prefix)
+    theirs = {ours: kohya for kohya, ours in _ENCODERS.items() if kohya != "lora_te_"}
+    return theirs.get(prefix, prefix)
+
+
 def _is_text_encoder(targets: Shapes) -> bool:
     return any(name.startswith("text_model.") for name in targets)
 

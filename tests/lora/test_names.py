@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file
 
 from mapcc.errors import MappingError
 from tests.lora.made import MODEL, factors, lora, numbers, product, skips, written
@@ -100,3 +102,36 @@ def test_another_component_is_not_taken_for_this_one(tmp_path: Path) -> None:
     [found] = caught.value.diagnostics
     assert "2 of 6 tensors" in found.message
     assert skips(found.help) == ["text_encoder.**"]
+
+
+@pytest.mark.parametrize(
+    ("to", "name"),
+    [
+        ("", "text_encoder.text_model.q"),
+        ("diffusers", "text_encoder.text_model.q"),
+        ("kohya", "lora_te1_text_model_q"),
+        ("comfy", "lora_te1_text_model_q"),
+    ],
+)
+def test_components_beside(to: str, name: str, tmp_path: Path) -> None:
+    tensors = factors("lora_unet_blocks_0_out", (4, 4)) | factors("lora_te1_text_model_q", (4, 4))
+    with pytest.raises(MappingError) as caught:
+        written(tmp_path, tensors, to=to)
+    assert "--beside lora_te1_=KEYS" in caught.value.diagnostics[0].help
+    (tmp_path / "text.json").write_text('{"text_model.q.weight": [4, 4]}', "utf-8")
+    done = written(tmp_path, tensors, to=to, beside={"lora_te1_": tmp_path / "text.json"})
+    assert (done.taken, done.given, done.left_out) == (2, 2, 0)
+    out = load_file(done.path)
+    words = ("lora_down", "lora_up") if "lora_te1" in name else ("lora_A", "lora_B")
+    np.testing.assert_array_equal(
+        product(out, name, *words), product(factors("x", (4, 4)), "x", "lora_down", "lora_up")
+    )
+
+
+def test_components_beside_that_cannot_be(tmp_path: Path, mapcc: Any) -> None:
+    (tmp_path / "m.mapcc").write_text("keep **\n", "utf-8")
+    command = ["lora", tmp_path / "m.mapcc", "--source", "x", "--out", tmp_path / "o"]
+    ran = mapcc(*command, "--beside", "lora_te1_")
+    assert (ran.code, "PREFIX=KEYS" in ran.err) == (2, True)
+    ran = mapcc(*command, "--to", "peft", "--beside", "lora_te1_=keys.json")
+    assert (ran.code, "one component" in ran.err) == (2, True)

@@ -231,6 +231,61 @@ def test_kohya_and_comfy_change_weights_by_as_much(case: str, to: str, of: Any, 
     assert_same(applied(file, {name: tuple(t.shape) for name, t in wanted.items()}, of), wanted)
 
 
+def test_text_encoders_beside_the_network(tmp_path: Path) -> None:
+    """kohya's file of three components becomes one that Diffusers loads into all three, or kohya's again."""
+    import torch
+    from safetensors.torch import load_file, save_file
+    from transformers import CLIPTextConfig, CLIPTextModel
+
+    mapping, make, mixin, style = MODELS["sdxl"]
+    model = make()
+    shapes = official_shapes(mapping, model)
+    adapter, added = made(shapes, style)
+    size = {"hidden_size": 8, "intermediate_size": 12, "num_attention_heads": 2, "num_hidden_layers": 2}
+    encoder = CLIPTextModel(CLIPTextConfig(vocab_size=10, max_position_embeddings=6, **size))
+    # As published; transformers 5 leaves the prefix out.
+    own = {f"text_model.{name}": tuple(tensor.shape) for name, tensor in encoder.state_dict().items()}
+    linear = {name: shape for name, shape in own.items() if "_proj" in name or ".fc" in name}
+    theirs, wanted = made(linear, "lora_unet_")
+    texts = {name.replace("lora_unet_", "lora_te1_"): tensor for name, tensor in theirs.items()}
+    texts |= {name.replace("lora_te1_", "lora_te2_"): tensor.clone() for name, tensor in texts.items()}
+    for name, keys in (("keys", shapes), ("encoder", own)):
+        (tmp_path / f"{name}.json").write_text(json.dumps(keys), "utf-8")
+    save_file(adapter | texts, tmp_path / "lora.safetensors")
+    beside = {"lora_te1_": tmp_path / "encoder.json", "lora_te2_": tmp_path / "encoder.json"}
+    paths = (tmp_path / "lora.safetensors", tmp_path / "out.safetensors", tmp_path / "keys.json")
+    done = mapcc.convert_lora(mapping, *paths, to="diffusers", beside=beside)
+    state = load_file(done.path)
+    assert_same(fused(model, loader(mixin), done.path, False), converted(mapping, added, tmp_path))
+    for place in ("text_encoder", "text_encoder_2"):
+        before = {name: tensor.clone() for name, tensor in encoder.state_dict().items()}
+        loader(mixin).load_lora_into_text_encoder(state, None, encoder, prefix=place, adapter_name=place)
+        changed = merged(encoder)
+        for name, tensor in wanted.items():
+            short = name.removeprefix("text_model.")
+            found = changed[short] - before[short]
+            torch.testing.assert_close(found, tensor, rtol=1e-4, atol=1e-5, msg=f"{place} {name}")
+        encoder = CLIPTextModel(encoder.config)
+        encoder.load_state_dict(before)
+    again = load_file(mapcc.convert_lora(mapping, *paths, to="kohya", beside=beside).path)
+    for name, tensor in texts.items():
+        assert torch.equal(again[name], tensor), name
+
+
+def merged(model: Any) -> Tensors:
+    """The weights of a model whose layers PEFT has wrapped, with what the adapters add."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    for module in model.modules():
+        if isinstance(module, BaseTunerLayer):
+            module.merge()
+    return {
+        name.replace(".base_layer", ""): tensor
+        for name, tensor in model.state_dict().items()
+        if "lora_" not in name
+    }
+
+
 # --- PEFT
 
 

@@ -31,7 +31,7 @@ def test_an_adapter_that_is_too_large(reading: bool, tmp_path: Path, monkeypatch
     """As it is read; and as it grows."""
     tensors = factors("conv", (4, 3, 3, 3))
     size = sum(array.nbytes for array in tensors.values())
-    monkeypatch.setattr("mapcc.api.lora.MAX_BYTES", size - 1 if reading else size)
+    monkeypatch.setattr("mapcc.api.lora_files.MAX_BYTES", size - 1 if reading else size)
     text = "conv.* -> a.*, b.*\n"
     keys = {"conv.weight": [4, 3, 3, 3]}
     with pytest.raises(MappingError) as caught:
