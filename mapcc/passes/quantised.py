@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from mapcc.diagnostics.model import Label
 from mapcc.ir import rules
 from mapcc.ir.bound import Instance, Layout
+from mapcc.ir.notation import print_name
+from mapcc.ir.patterns import Deep, Pattern, Text
 from mapcc.ir.program import Listed, Unit
 from mapcc.ir.values import cast_loses
 from mapcc.passes.binder import Binder
@@ -15,7 +17,7 @@ from mapcc.passes.quantised_moves import Pair, is_whole, parts_company
 from mapcc.passes.quantised_words import joined_inputs, meant, reason
 from mapcc.tensors.dtypes import Dtype
 from mapcc.tensors.quantised.model import Companion, Found, Quantised
-from mapcc.tensors.quantised.recognise import is_code, quant_method, quantised
+from mapcc.tensors.quantised.recognise import config_of, is_code, quant_method, quantised
 from mapcc.tensors.quantised.table import F8
 from mapcc.tensors.spec import Manifest, TensorSpec
 from mapcc.text import Span
@@ -69,7 +71,7 @@ def _unknown_container(binder: Binder) -> None:
         and len(spec.shape) > 1
         and name in binder.bound.taken
     ]
-    method = quant_method(binder.source.config) if coded else ""
+    method = quant_method(config_of(binder.source)) if coded else ""
     for name in coded if method else ():
         binder.findings.add(
             "MC820",
@@ -198,7 +200,12 @@ class _Checker:
         else:
             return False
         message = f"a quantised weight goes on, and what its values need is {what}"
-        self._say(weight, message, other.instance, other.span, (spec.name,))
+        stated = self.binder.program.dtype
+        kept = ""
+        if stated is not None and not names and other.instance.equation.targets[0].cast is None:
+            tail = print_name(Pattern((Deep(), Text("." + other.name.rpartition(".")[2]))))
+            kept = f"keep its type: dtype {stated.dtype.short} {{ keep {tail} }}; for its values: "
+        self._say(weight, message, other.instance, other.span, (spec.name,), first=kept)
         return True
 
     # --- moves
@@ -292,6 +299,7 @@ class _Checker:
         names: tuple[str, ...],
         related: tuple[Label, ...] = (),
         other: Instance | None = None,
+        first: str = "",
     ) -> None:
         allow = instance.equation.allow + (other.equation.allow if other is not None else ())
         if _is_allowed(self.binder, allow):
@@ -304,7 +312,7 @@ class _Checker:
                 name,
                 related=related,
                 notes=(reason(self.found, weight),),
-                help=meant(weight),
+                help=first + meant(weight),
             )
 
 

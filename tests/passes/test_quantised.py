@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import pytest
 
@@ -312,6 +313,25 @@ def test_one_cause_is_one_finding() -> None:
     text = "layers.{i}.{q,k,v,o}.weight -> l.{i}.{a,b,c,d}.weight\n" + 'drop **.scale_weight because "unused"'
     diagnostic = refused(text, scaled(*names))
     assert diagnostic.names == tuple(f"layers.{{0..7}}.{part}.scale_weight" for part in ("q", "k", "v", "o"))
+
+
+def test_the_type_of_the_output_is_not_that_of_scales() -> None:
+    diagnostic = refused("keep **\ndtype bf16", fp8("l"))
+    assert diagnostic.help.startswith("keep its type: dtype bf16 { keep **.weight_scale_inv }; ")
+    assert checked("keep **\ndtype bf16 { keep **.weight_scale_inv }", fp8("l")) == ()
+
+
+def test_a_config_that_cannot_be_read_is_no_hindrance(tmp_path: Path) -> None:
+    """It only helps to recognise."""
+    (tmp_path / "source.json").write_text(
+        '{"l.weight": {"dtype": "F8_E4M3", "shape": [256, 384]}, '
+        '"l.weight_scale_inv": {"dtype": "F32", "shape": [2, 3]}}'
+    )
+    (tmp_path / "config.json").write_text('{"quantization_config": NaN')
+    assert mapcc.check(mapcc.parse("keep **"), tmp_path / "source.json").diagnostics == ()
+    mapping = mapcc.parse('keep l.weight\ndrop l.weight_scale_inv because "unused"')
+    (diagnostic,) = mapcc.check(mapping, tmp_path / "source.json").diagnostics
+    assert diagnostic.code == "MC416"
 
 
 def test_helps_do_not_lead_to_a_wrong_cast_or_drop() -> None:

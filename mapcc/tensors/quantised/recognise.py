@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from mapcc.errors import MappingError
 from mapcc.tensors.dtypes import Dtype
 from mapcc.tensors.quantised.blocks import block_of, fits
 from mapcc.tensors.quantised.model import Companion, Container, Found, Quantised
@@ -37,7 +38,7 @@ def quantised(key_set: Manifest) -> Found:
     if not weights:
         return Found()
     markers = tuple(name for name in tensors if _tail(name) in MARKERS)
-    blocks, groups = _blocks(tuple(weights.values()), key_set.config)
+    blocks, groups = _blocks(tuple(weights.values()), config_of(key_set))
     return Found(weights, owner, markers, blocks, groups)
 
 
@@ -133,6 +134,17 @@ def _stated_block(config: Mapping[str, object] | None) -> tuple[int, ...]:
     if not isinstance(size, list | tuple) or not all(type(n) is int and n > 0 for n in size):
         return ()
     return tuple(size)
+
+
+def config_of(key_set: Manifest) -> Mapping[str, object] | None:
+    """The config of a key set, as far as it can be read.
+
+    It only helps to recognise: what is wrong with it is told to whoever asks for a value of it.
+    """
+    try:
+        return None if key_set.config is None else dict(key_set.config)
+    except MappingError:
+        return None
 
 
 def quant_method(config: Mapping[str, object] | None) -> str:

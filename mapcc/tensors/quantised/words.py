@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from mapcc.tensors.quantised.model import Found, Quantised
-from mapcc.tensors.quantised.recognise import quant_method, quantised
+from mapcc.tensors.quantised.recognise import config_of, quant_method, quantised
 from mapcc.tensors.spec import Manifest
 
 
@@ -21,7 +21,7 @@ def describe_containers(key_set: Manifest) -> tuple[str, ...]:
     found = quantised(key_set)
     counts = Counter(weight.container.name for weight in found.weights.values())
     lines = [f"{called(found, name)} ({_number(count)})" for name, count in counts.items()]
-    if not lines and (method := quant_method(key_set.config)):
+    if not lines and (method := quant_method(config_of(key_set))):
         lines = [f"none that mapcc knows, though its config says {method}"]
     return tuple(lines)
 
