@@ -72,6 +72,8 @@ _REGISTRY = (
     Code("MC410", "statement matches nothing", warning=True),
     Code("MC411", "rule is not a bijection"),
     Code("MC412", "pattern too slow"),
+    Code("MC413", "dropped as a copy of what cannot be one"),
+    Code("MC414", "copies that differ"),
     Code("MC416", "quantised weight parted from its companion", allowable=True),
     Code("MC417", "source is none of the mapping's models", warning=True),
     Code("MC418", "part of a set of files"),

@@ -57,6 +57,10 @@ def _check_source(plan: Plan) -> None:
         if start[8:9] != b"{":
             message = f"{CANNOT} read `{file.path}`: it reads safetensors alone"
             faults.append(Diagnostic("MC601", message, help=CONVERT))
+    if plan.twins:
+        message = f"{CANNOT} compare what is dropped as the same as another"
+        names = tuple(twins.name for twins in plan.twins)
+        faults.append(Diagnostic("MC601", message, help=CONVERT, names=names))
     if faults:
         raise MappingError(faults)
 

@@ -78,6 +78,8 @@ class BoundMapping:
     taken: dict[str, list[Instance]] = field(default_factory=dict)
     dropped: dict[str, Listed] = field(default_factory=dict)
     external: dict[str, Listed] = field(default_factory=dict)
+    # Dropped tensors that are said to be copies, and what of.
+    copies: dict[str, str] = field(default_factory=dict)
     # What says that an ``exists`` or ``count`` may ask for what is not there: it has its use.
     unanswered: list[Allow] = field(default_factory=list)
     # What was said to be meant, and the code that would have been given there.

@@ -14,6 +14,7 @@ KEYWORDS = frozenset(
         *("mapping", "about", "let", "separator", "dtype", "use", "default"),
         *("keep", "drop", "external", "create"),
         *("source", "target", "inverse", "under", "because", "optional", "where", "allow"),
+        *("same", "as"),
         *("in", "not", "exists", "count"),
     )
 )

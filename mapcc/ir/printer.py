@@ -9,6 +9,7 @@ from mapcc.ir import rules
 from mapcc.ir.notation import (
     print_allow,
     print_expr,
+    print_name,
     print_names,
     print_op,
     print_part,
@@ -214,6 +215,8 @@ def _reasoned(statement: rules.Drop | rules.External, indent: str) -> list[str]:
     """The reason on a line of its own, if there is no room for it."""
     word = "drop" if isinstance(statement, rules.Drop) else "external"
     head = f"{indent}{word} {print_names(statement.names)}"
+    if isinstance(statement, rules.Drop) and statement.same_as is not None:
+        head += f" same as {print_name(statement.same_as)}"
     because = _joined(f"because {quote(statement.because)}", statement.modifiers)
     line = _with_comment(f"{head} {because}", statement.trivia.after)
     if len(line) <= WIDTH:

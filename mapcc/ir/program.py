@@ -109,7 +109,8 @@ class Listed:
     """``drop`` and ``external``: a name of one side that the mapping says nothing more about.
 
     ``written`` is the name with its groups, of which ``name`` is one copy. The first ``inherited``
-    of the conditions stand on blocks around the statement.
+    of the conditions stand on blocks around the statement. ``same_as`` is the name of what a dropped
+    tensor is a copy of, with the same variables.
     """
 
     name: Pattern
@@ -123,6 +124,7 @@ class Listed:
     optional: bool = False
     allow: tuple[rules.Allow, ...] = ()
     inherited: int = 0
+    same_as: Pattern | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

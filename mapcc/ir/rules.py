@@ -209,11 +209,12 @@ class Keep:
 
 @dataclass(frozen=True, slots=True)
 class Drop:
-    """Source tensors that are left out, for a reason."""
+    """Source tensors that are left out, for a reason; ``same_as``: copies of others, which is compared."""
 
     names: tuple[Pattern, ...]
     because: str
     modifiers: Modifiers = NO_MODIFIERS
+    same_as: Pattern | None = None
     span: Span | None = _span()
     trivia: Trivia = _trivia()
 

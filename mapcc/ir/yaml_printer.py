@@ -216,8 +216,9 @@ def _kind(
             return "use", fields
         case rules.Keep(names, _):
             return "keep", [("keys", _names(names))]
-        case rules.Drop(names, because, _):
-            return "drop", [("keys", _names(names)), ("because", _text(because))]
+        case rules.Drop(names, because, _, same_as):
+            same = [] if same_as is None else [("same_as", _text(print_name(same_as)))]
+            return "drop", [("keys", _names(names)), *same, ("because", _text(because))]
         case rules.External(names, because, _):
             return "external", [("keys", _names(names)), ("because", _text(because))]
         case rules.Create(names, shape, value, ops, _):

@@ -30,6 +30,7 @@ from mapcc.passes.reshapes import beside, casts, lengths, reshaping, reshapings
 from mapcc.passes.resolve import Values
 from mapcc.passes.segments import name_axes, variants
 from mapcc.passes.take import excuses
+from mapcc.passes.twins import find_copies
 from mapcc.passes.types import infer_dtypes
 from mapcc.passes.writer import NegativeIndex
 from mapcc.tensors.dtypes import Dtype
@@ -42,6 +43,7 @@ Shape = tuple[int, ...]
 def cover(binder: Binder) -> None:
     """All checks that look at both sides as wholes."""
     _collect(binder)
+    find_copies(binder)
     _create(binder)
     _external(binder)
     infer_dtypes(binder)

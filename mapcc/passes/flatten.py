@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
@@ -15,7 +15,9 @@ from mapcc.ir.patterns import (
     EMPTY,
     Deep,
     Pattern,
+    UnpairedGroups,
     expand_groups,
+    first_group,
     join,
 )
 from mapcc.ir.program import DtypeRule, Equation, LetValue, Listed, Program, Scope, Target, Unit
@@ -348,6 +350,8 @@ class _Flattener:
         separator = self.program.separators[side]
         names = [join(prefix, name, separator) for name in statement.names]
         modifiers = anchored(statement.modifiers, context.left).under(context.modifiers)
+        same = statement.same_as if isinstance(statement, rules.Drop) else None
+        same = None if same is None else join(prefix, same, separator)
         if not statement.because.strip():
             self._fault("MC101", "the reason is empty", statement.span, 'say why: because "..."')
         assert statement.span is not None
@@ -364,10 +368,27 @@ class _Flattener:
                 modifiers.optional,
                 modifiers.allow,
                 len(context.modifiers.where),
+                other,
             )
             for name in names
-            for numbers, (copy,) in islice(expand_groups([name]), MAX_COPIES)
+            for numbers, copy, other in self._listed_copies(name, same)
         ]
+
+    def _listed_copies(
+        self, name: Pattern, same: Pattern | None
+    ) -> Iterator[tuple[tuple[int, ...], Pattern, Pattern | None]]:
+        """The copies of a name by its groups, each with what it is the same as: one for all, or one each."""
+        if same is None or first_group(same) is None:
+            for numbers, (copy,) in islice(expand_groups([name]), MAX_COPIES):
+                yield numbers, copy, same
+            return
+        try:
+            for numbers, (copy, other) in islice(expand_groups([name, same]), MAX_COPIES):
+                yield numbers, copy, other
+        except UnpairedGroups as error:
+            self.program.failed_left += alternatives([name])
+            help = "the k-th group of one name pairs with the k-th of the other"
+            self._fault("MC201", str(error), same.span or name.span, help)
 
     def _create(self, create: rules.Create, context: _Context) -> None:
         modifiers = anchored(create.modifiers, context.left).under(context.modifiers)

@@ -113,6 +113,8 @@ def _dropped(bound: BoundMapping) -> list[Diagnostic]:
     """What ``drop`` left out does not come back."""
     by_statement: dict[Span, list[str]] = {}
     for name, listed in bound.dropped.items():
+        if name in bound.copies:
+            continue  # it comes back with what it is a copy of
         by_statement.setdefault(listed.span, []).append(name)
     return [
         Diagnostic("MC702", "dropped tensors do not come back", span, names=tuple(fold(names)))
@@ -247,7 +249,14 @@ def _prove(text: str, path: Path, bound: BoundMapping, settings: Mapping[str, Se
             ]
         )
     forward, reverse = places(bound.instances, swap=False), places(backwards.instances, swap=True)
-    wrong = sorted({pair[0] for pair, where in reverse.items() if not same(forward.get(pair, ()), where)})
+    wrong = sorted(
+        {
+            source
+            for (source, target), where in reverse.items()
+            # A copy that was dropped comes back from where its original went.
+            if not same(forward.get((bound.copies.get(source, source), target), ()), where)
+        }
+    )
     if wrong:
         message = "the inverse, written as a mapping, moves elements elsewhere"
         raise MappingError([Diagnostic("MC701", message, names=tuple(fold(wrong)))])

@@ -8,12 +8,14 @@ from dataclasses import replace
 from mapcc.diagnostics.model import Diagnostic, Diagnostics
 from mapcc.ir import rules
 from mapcc.ir.axes import ANY_SHAPE
+from mapcc.ir.expr import Name
 from mapcc.ir.notation import print_name
-from mapcc.ir.patterns import EMPTY, Pattern
+from mapcc.ir.patterns import EMPTY, Index, Pattern, Regex
 from mapcc.ir.program import Equation, Listed, Program, Unit
 from mapcc.passes.conditions import words_are_known
 from mapcc.passes.faults import Faults
 from mapcc.passes.indices import unsolvable
+from mapcc.passes.segments import name_axes
 from mapcc.passes.sound import condition_faults, name_faults
 from mapcc.passes.words import condition_words, indices_of, regex_names, variables_of
 from mapcc.text import Span
@@ -81,7 +83,31 @@ def _faults(listed: Listed, equation: Equation, inherited: int) -> list[Diagnost
     if not len(own) and (problem := unsolvable(listed.name, equation)):
         help = "say how far the lower digit goes: {4*b + r} needs 'where r in 0..3'"
         faults.add("MC205", f"{problem} in {print_name(listed.name)}", listed.span, help)
+    if not len(own) and listed.same_as is not None:
+        _same_as_is_sound(faults, listed, listed.same_as)
     return list(own)
+
+
+def _same_as_is_sound(faults: Faults, listed: Listed, same: Pattern) -> None:
+    equation = faults.equation
+    faults.extend(name_faults(same, listed.separator))
+    if name_axes(same) or any(isinstance(part, Regex) for part in same.parts):
+        message = "'same as' names one tensor for each that is dropped"
+        faults.add("MC413", message, same.span, "write its name, with the indices and stars of the other")
+        return
+    words = variables_of(same, equation.indices | indices_alone(same), regex_names(equation))
+    for word in words.keys() - set(equation.variables):
+        what = f"{{{word}}}" if word[0] not in "*/" else word.lstrip("/")
+        faults.add(
+            "MC204", f"{what} stands behind 'same as' only", same.span, "name it in what is dropped, too"
+        )
+
+
+def indices_alone(name: Pattern) -> frozenset[str]:
+    """The words that stand in braces by themselves."""
+    return frozenset(
+        part.expr.name for part in name.parts if isinstance(part, Index) and isinstance(part.expr, Name)
+    )
 
 
 def _report(faults: Iterable[Diagnostic], span: Span | None, found: Diagnostics) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import islice
+from typing import TypeGuard
 
 from mapcc.diagnostics.model import Diagnostic, Diagnostics
 from mapcc.ir import rules
@@ -63,6 +64,8 @@ class Reverser:
     scope: Scope = field(default_factory=Scope)
     _renames: dict[Pattern, Pattern] = field(default_factory=dict)
     _rule_id: int = 0
+    # The copies that are dropped, by the rule of what they are copies of: they come back with it.
+    _copies: dict[int, list[Pattern]] = field(default_factory=dict)
     faults: list[NoInverse] = field(default_factory=list)
     warnings: list[tuple[str, Span | None]] = field(default_factory=list)
 
@@ -80,12 +83,14 @@ class Reverser:
     def body(self, body: Sequence[rules.Statement]) -> tuple[rules.Statement, ...]:
         out: list[rules.Statement] = []
         outer, self._renames = self._renames, dict(_renames(body))
+        body, copies = _with_copies(body)
+        around, self._copies = self._copies, copies
         for statement in body:
             try:
                 out += self._statement(statement)
             except NoInverse as fault:
                 self.faults.append(NoInverse(str(fault), fault.span or statement.span, fault.help))
-        self._renames = outer
+        self._renames, self._copies = outer, around
         return tuple(out)
 
     def _statement(self, statement: rules.Statement) -> list[rules.Statement]:
@@ -113,7 +118,10 @@ class Reverser:
                 return [replace(statement, side=_OTHER[side])]
             case rules.Keep():
                 return [replace(statement, modifiers=self._modifiers(statement.modifiers))]
-            case rules.Drop(names, because, _):
+            case rules.Drop(names, because, same_as=Pattern()):
+                self.warnings.append(("what is dropped as a copy does not come back", statement.span))
+                return [self._listed(rules.External, names, because, statement)]
+            case rules.Drop(names, because):
                 return [self._listed(rules.External, names, because, statement)]
             case rules.External(names, because, _):
                 return [self._listed(rules.Drop, names, because, statement)]
@@ -155,6 +163,10 @@ class Reverser:
             rule = self._with_axes(rule)
             modifiers = self._modifiers(rule.modifiers)
         left, right, copies = self._sides(rule)
+        if again := self._copies.get(id(rule)):
+            (kept,) = right
+            assert isinstance(kept, rules.Tensor)
+            right = (kept, *(replace(kept, name=name) for name in again))
         return [_with_words_on_the_right(rule, left, right, modifiers), *copies]
 
     def _with_axes(self, rule: rules.Rule) -> rules.Rule:
@@ -172,7 +184,7 @@ class Reverser:
         right = tuple(self._new_right(term) for term in rule.left)
         left: list[rules.Term] = []
         copies: list[rules.Statement] = []
-        seen: set[object] = set()
+        seen: dict[object, rules.Tensor] = {}
         for term in rule.right:
             if isinstance(term, rules.Dropped):
                 message = f"the piece that is dropped ({term.because}) is lost"
@@ -180,13 +192,17 @@ class Reverser:
             assert isinstance(term, rules.Tensor)
             key = (term.shape, tuple(axis.atom for axis in name_axes(term.name)))
             if len(rule.left) == 1 and key in seen:
-                copies.append(
-                    rules.Drop((term.name,), "a copy", self._modifiers(rule.modifiers), span=rule.span)
-                )
+                copies.append(self._copy(term, seen[key], rule))
                 continue
-            seen.add(key)
+            seen[key] = term
             left.append(self._new_left(term, rule))
         return tuple(left), right, copies
+
+    def _copy(self, term: rules.Tensor, first: rules.Tensor, rule: rules.Rule) -> rules.Drop:
+        """What stands twice on the right has to be equal, unless it was cast differently."""
+        same = first.name if term.ops == first.ops and not name_axes(first.name) else None
+        modifiers = self._modifiers(rule.modifiers)
+        return rules.Drop((term.name,), "a copy", modifiers, same, span=rule.span)
 
     def _new_right(self, term: rules.Term) -> rules.Term:
         match term:
@@ -296,6 +312,50 @@ class Reverser:
                 return Number(self.counts[pattern])
             case _:
                 return expr
+
+
+def _with_copies(
+    body: Sequence[rules.Statement],
+) -> tuple[list[rules.Statement], dict[int, list[Pattern]]]:
+    """A body without the drops of copies that one of its rules can give again, and those by the rule's id."""
+    wanted: dict[Pattern, list[Pattern]] = {}
+    for statement in body:
+        if isinstance(statement, rules.Drop) and _is_plain_copy(statement):
+            assert statement.same_as is not None
+            wanted.setdefault(statement.same_as, []).append(statement.names[0])
+    out: list[rules.Statement] = []
+    copies: dict[int, list[Pattern]] = {}
+    for statement in body:
+        match statement:
+            case rules.Rule((rules.Tensor(name),)) if name in wanted and not _structural(statement):
+                copies[id(statement)] = wanted.pop(name)
+                out.append(statement)
+            case rules.Keep(names, modifiers) if any(name in wanted for name in names):
+                rest = tuple(name for name in names if name not in wanted)
+                out += [replace(statement, names=rest)] if rest else []
+                for name in (name for name in names if name in wanted):
+                    tensor = rules.Tensor(name, span=name.span)
+                    rule = rules.Rule((tensor,), (tensor,), modifiers=modifiers, span=statement.span)
+                    copies[id(rule)] = wanted.pop(name)
+                    out.append(rule)
+            case _:
+                out.append(statement)
+    given = {name for names in copies.values() for name in names}
+    return [s for s in out if not (_is_plain_copy(s) and s.names[0] in given)], copies
+
+
+def _is_plain_copy(statement: rules.Statement) -> TypeGuard[rules.Drop]:
+    return (
+        isinstance(statement, rules.Drop)
+        and statement.same_as is not None
+        and len(statement.names) == 1
+        and statement.modifiers == rules.NO_MODIFIERS
+    )
+
+
+def _structural(rule: rules.Rule) -> bool:
+    """Whether a rule has an operation that takes the place of axes."""
+    return any(op.name in STRUCTURAL_OPS for term in rule.left for op in _ops(term))
 
 
 def _renames(body: Iterable[rules.Statement]) -> Iterator[tuple[Pattern, Pattern]]:

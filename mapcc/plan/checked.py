@@ -18,6 +18,7 @@ from mapcc.plan.model import (
     SourceTensor,
     Transfer,
     Turned,
+    Twins,
 )
 from mapcc.plan.moves import extent
 from mapcc.plan.segments import unit
@@ -51,6 +52,30 @@ def _faults(plan: Plan) -> Iterator[str]:
         yield from _fold_faults(plan, number, fold)
     for file in plan.files:
         yield from _file_faults(plan, file)
+    for twins in plan.twins:
+        yield from _twins_faults(plan, twins)
+
+
+def _twins_faults(plan: Plan, twins: Twins) -> Iterator[str]:
+    where = f"the copy {twins.name!r}"
+    for origin in (twins.first, twins.second):
+        if found := list(_origin_faults(plan, origin, len(plan.folds), where)):
+            yield from found
+            return
+        if isinstance(origin, SourceTensor):
+            size = prod(origin.shape) * origin.dtype.bits // 8
+            if origin.begin + size > _size(plan, origin.file):
+                yield f"{where}: the source is shorter than that"
+    kinds = [
+        (origin.dtype, origin.shape) if isinstance(origin, SourceTensor) else _laid_out(plan, origin.number)
+        for origin in (twins.first, twins.second)
+    ]
+    if kinds[0] != kinds[1]:
+        yield f"{where} is of another type or shape"
+
+
+def _laid_out(plan: Plan, number: int) -> tuple[Dtype, tuple[int, ...]]:
+    return plan.folds[number].dtype, plan.folds[number].shape
 
 
 def _is_path(text: object) -> bool:

@@ -28,6 +28,7 @@ from mapcc.plan.model import (
     SourceTensor,
     Transfer,
     Turned,
+    Twins,
 )
 from mapcc.plan.segments import is_gapless
 from mapcc.tensors.disk import Stamp
@@ -130,7 +131,12 @@ def _content(plan: Plan) -> dict[str, Json]:
         ],
         "index": plan.index and [plan.index.name, plan.index.content.decode()],
         "engine": ENGINE,
+        **({"twins": [_twins(twins) for twins in plan.twins]} if plan.twins else {}),
     }
+
+
+def _twins(twins: Twins) -> Json:
+    return [twins.name, twins.other, _origin(twins.first), _origin(twins.second)]
 
 
 def _segment(segment: Segment) -> Json:
@@ -180,7 +186,15 @@ def _plan(content: Mapping[str, Json]) -> Plan:
         scratch=scratch,
         computing=tuple(Computing(rule, tuple(names)) for rule, names in content["computing"]),
         origin=dict(content["origin"].items()),
+        twins=tuple(_read_twins(*twins) for twins in content.get("twins", ())),
     )
+
+
+def _read_twins(name: Json, other: Json, *origins: Json) -> Twins:
+    first, second = (_read_origin(*origin) for origin in origins)
+    if isinstance(first, Fill) or isinstance(second, Fill) or not isinstance(name + other, str):
+        raise PlanFault("no tensors to compare")
+    return Twins(name, other, first, second)
 
 
 def _file(name: str, text: str, size: int, segments: Sequence[Json]) -> OutputFile:

@@ -12,7 +12,17 @@ from mapcc.ir.program import Unit
 from mapcc.ir.values import Step
 from mapcc.passes.fills import fill_value
 from mapcc.passes.moves import in_bytes, simplify_dims
-from mapcc.plan.model import Computing, Fill, Fold, Folded, Origin, Shape, SourceTensor, Transfer
+from mapcc.plan.model import (
+    Computing,
+    Fill,
+    Fold,
+    Folded,
+    Origin,
+    Shape,
+    SourceTensor,
+    Transfer,
+    Twins,
+)
 from mapcc.tensors.dtypes import DTYPES, Dtype
 from mapcc.text import Span
 
@@ -55,6 +65,16 @@ class Lowering:
         """The rules that compute, in their order; the copies of one are one."""
         found = sorted(self._computing.items())
         return tuple(Computing(_words(span), tuple(names)) for _, (span, names) in found)
+
+    def twins(self) -> list[Twins]:
+        """What is dropped as a copy, unless it is the same bytes of the same file."""
+        tensors = self.bound.source.tensors
+        out = []
+        for name, other in sorted(self.bound.copies.items()):
+            a, b = tensors[name], tensors[other]
+            if (a.file, a.begin, a.strides) != (b.file, b.begin, b.strides):
+                out.append(Twins(name, other, self._source(name), self._source(other)))
+        return out
 
     def _tensor(self, name: str, instance: Instance, number: int) -> Lowered | None:
         dtype = instance.dtypes[number]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from math import prod
 
 from mapcc.diagnostics.model import Diagnostic, Diagnostics
@@ -10,7 +10,7 @@ from mapcc.errors import MappingError
 from mapcc.ir.bound import BoundMapping
 from mapcc.passes.metadata import carried_metadata
 from mapcc.plan.lower import Lowering
-from mapcc.plan.model import Fold, OutputFile, Plan, SourceFile, SourceTensor
+from mapcc.plan.model import Fold, OutputFile, Plan, SourceFile, SourceTensor, Twins
 from mapcc.plan.moves import elements_read
 from mapcc.plan.shards import divide, index_file, output_files
 from mapcc.tensors.index import SUFFIX, shard_fault
@@ -50,6 +50,7 @@ def make_plan(
     tensors = sorted(lowering.run(), key=lambda tensor: tensor.place)
     if found.errors:
         raise MappingError(found)
+    twins = tuple(lowering.twins())
     files = output_files(divide(tensors, max_shard_size), prefix, carried_metadata(bound).metadata)
     index = index_file(files, prefix)
     folds = tuple(lowering.folds)
@@ -58,10 +59,11 @@ def make_plan(
         files=files,
         folds=folds,
         index=index,
-        bytes_read=_bytes_read(files, folds),
+        bytes_read=_bytes_read(files, folds) + sum(_nbytes_of(twins, folds)),
         bytes_written=sum(file.size for file in files) + (len(index.content) if index else 0),
         scratch=sum(fold.nbytes for fold in folds),
         computing=lowering.computing(),
+        twins=twins,
     )
 
 
@@ -96,6 +98,12 @@ def _bytes_read(files: Iterable[OutputFile], folds: Sequence[Fold]) -> int:
                 if isinstance(transfer.origin, SourceTensor):
                     total += elements_read(transfer.move) * max(8, transfer.source.bits) // 8
     return total
+
+
+def _nbytes_of(twins: Sequence[Twins], folds: Sequence[Fold]) -> Iterator[int]:
+    for one in twins:
+        for origin in (one.first, one.second):
+            yield _nbytes(origin) if isinstance(origin, SourceTensor) else folds[origin.number].nbytes
 
 
 def _nbytes(tensor: SourceTensor) -> int:

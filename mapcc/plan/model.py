@@ -176,6 +176,15 @@ class Computing(NamedTuple):
     names: tuple[str, ...]
 
 
+class Twins(NamedTuple):
+    """A tensor of the source that is dropped as a copy of another: to be compared, byte by byte."""
+
+    name: str
+    other: str
+    first: SourceTensor | Folded
+    second: SourceTensor | Folded
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """A whole conversion.
@@ -187,6 +196,7 @@ class Plan:
         bytes_written: the size of the output.
         scratch: the bytes of all folds: they are on disk beside the output until it is complete.
         computing: rules that compute values, for what is told of them afterwards; the output is the same.
+        twins: what has to be equal, or there is no output.
         origin: what the plan was made from, for the record beside the output: JSON values alone.
     """
 
@@ -199,3 +209,4 @@ class Plan:
     scratch: int
     computing: tuple[Computing, ...] = ()
     origin: Mapping[str, object] = field(default_factory=dict)
+    twins: tuple[Twins, ...] = ()

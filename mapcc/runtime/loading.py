@@ -22,6 +22,7 @@ from mapcc.runtime.inputs import Inputs
 from mapcc.runtime.local import Options
 from mapcc.runtime.losses import Tally, ValuesLost, by_rule
 from mapcc.runtime.sources import opened
+from mapcc.runtime.twins import check_twins
 from mapcc.runtime.worker import Copy, Elsewhere, Worker
 from mapcc.tensors.dtypes import Dtype, torch_name
 
@@ -55,10 +56,11 @@ def _each(
     import torch
 
     with opened(plan.sources) as files:
-        inputs = Inputs(plan, files, _fold)
+        inputs = Inputs(plan, files, fold_in_memory)
         worker = Worker(inputs, buffers(plan, 1, options.memory), Copy.WINDOW, hashes=False)
         tally = Tally()
         try:
+            check_twins(plan, inputs)
             for file, tensor in tensors:
                 dtype, shape = _torch_dtype(tensor.dtype, tensor.name), _torch_shape(tensor)
                 if tensor.begin == tensor.end:
@@ -95,7 +97,8 @@ class _Memory:
         pass
 
 
-def _fold(inputs: Inputs, number: int, buffer: Array) -> _Memory:
+def fold_in_memory(inputs: Inputs, number: int, buffer: Array) -> _Memory:
+    """A fold without a file."""
     fold = inputs.plan.folds[number]
     made = _Memory(np.empty(fold.nbytes, np.uint8))
     write_fold(fold, inputs, made, buffer)

@@ -23,6 +23,7 @@ from mapcc.runtime.record import RECORD, check_record, record_bytes
 from mapcc.runtime.shard import Shard
 from mapcc.runtime.sources import InputFile, opened
 from mapcc.runtime.staging import Staging, checked_place, is_free, staging
+from mapcc.runtime.twins import check_twins
 from mapcc.runtime.worker import Copy, Worker
 
 if TYPE_CHECKING:
@@ -145,6 +146,7 @@ def _write(
 
     report()
     try:
+        check_twins(plan, inputs)
         Pool(shards).run(workers, report)
     except Unrepresentable as error:
         from mapcc.runtime.faults import unrepresentable  # numpy, which byte ranges do without

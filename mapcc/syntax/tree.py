@@ -93,7 +93,9 @@ class Builder:
         return rules.Keep(self.names(node), self.modifiers(node), span=self.span(node))
 
     def _drop(self, node: Node) -> rules.Drop:
-        return rules.Drop(self.names(node), self.because(node), self.modifiers(node), span=self.span(node))
+        same = next((self.name(_tree(child, "name")) for child in _trees(node, "same")), None)
+        because = self.because(node)
+        return rules.Drop(self.names(node), because, self.modifiers(node), same, span=self.span(node))
 
     def _external(self, node: Node) -> rules.External:
         because = self.because(node)

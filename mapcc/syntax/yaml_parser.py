@@ -308,10 +308,17 @@ class _Reader:
         return rules.Keep(self._names(node), span=item.span)
 
     def _drop(self, item: nodes.Map, node: nodes.Node) -> rules.Statement | None:
-        read = self._names_node("drop", node, ("because",))
+        read = self._names_node("drop", node, ("because", "same_as"))
         if read is None:
             return None
-        return rules.Drop(read[0], self._because(read[1]), self._modifiers(read[1]), span=item.span)
+        names, fields = read
+        same: patterns.Pattern | None = None
+        if (told := fields.entries.get("same_as")) is not None:
+            same, *more = self._names(told) or (patterns.EMPTY,)
+            if more:
+                self.fault("'same_as' is one name", told.span)
+        because = self._because(fields)
+        return rules.Drop(names, because, self._modifiers(fields), same, span=item.span)
 
     def _external(self, item: nodes.Map, node: nodes.Node) -> rules.Statement | None:
         read = self._names_node("external", node, ("because",))

@@ -12,8 +12,13 @@ from mapcc.ir.bound import BoundMapping
 from mapcc.ir.rules import extended
 from mapcc.passes.check import bind
 from mapcc.passes.under import placed, read_under
+from mapcc.plan import make_plan
 from mapcc.runtime.audit import audit
+from mapcc.runtime.inputs import Inputs
+from mapcc.runtime.loading import fold_in_memory
 from mapcc.runtime.record import RECORD, Record, read_record
+from mapcc.runtime.sources import opened
+from mapcc.runtime.twins import differing_twins
 from mapcc.syntax.load import Loader, parse_source
 from mapcc.tensors.keysets import open_keyset
 from mapcc.tensors.spec import Manifest
@@ -40,6 +45,7 @@ def verify(
     bound, output = _bound(record, source, out)
     found += _other_source(record, source)
     found += compare_metadata(bound, output)
+    found += _twins(bound)
     found += compare(bound, output, samples=samples, seed=seed)
     return tuple(found)
 
@@ -82,6 +88,19 @@ def _bound(record: Record, source: Manifest, out: Path) -> tuple[BoundMapping, M
     if found.errors:
         raise MappingError(found)
     return bound, output
+
+
+def _twins(bound: BoundMapping) -> list[Diagnostic]:
+    """What was dropped as a copy, compared again."""
+    if not bound.copies:
+        return []
+    plan = make_plan(bound)
+    with opened(plan.sources) as files:
+        inputs = Inputs(plan, files, fold_in_memory)
+        try:
+            return differing_twins(plan, inputs)
+        finally:
+            inputs.close()
 
 
 def _other_source(record: Record, source: Manifest) -> list[Diagnostic]:

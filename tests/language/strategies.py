@@ -342,7 +342,7 @@ simple_statements = st.one_of(
     rules_with_axes,
     named_operations(),
     st.builds(rules.Keep, name_lists, modifiers),
-    st.builds(rules.Drop, name_lists, any_text, modifiers),
+    st.builds(rules.Drop, name_lists, any_text, modifiers, st.none() | names),
     st.builds(rules.External, name_lists, any_text, modifiers),
     creates,
     st.builds(rules.Use, any_text, prefixes, prefixes, modifiers, st.booleans()),
