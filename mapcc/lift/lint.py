@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from mapcc.diagnostics.fold import fold
@@ -41,7 +41,7 @@ def lint(
     seen = _look(table, source, target)
     found = [
         *_faults(table, outcome),
-        *_dead(table, seen),
+        *_dead(table, seen, target),
         *_order(table, seen),
         *_twice(table, seen),
         *_loose(table),
@@ -118,7 +118,7 @@ def _faults(table: Table, outcome: Outcome) -> Iterator[Diagnostic]:
         )
 
 
-def _dead(table: Table, seen: _Seen) -> Iterator[Diagnostic]:
+def _dead(table: Table, seen: _Seen, target: Manifest | None) -> Iterator[Diagnostic]:
     by_entry: dict[int, dict[int, list[str]]] = {}
     for (number, by), names in seen.shadowed.items():
         by_entry.setdefault(number, {})[by] = names
@@ -140,8 +140,21 @@ def _dead(table: Table, seen: _Seen) -> Iterator[Diagnostic]:
             entry.span,
             related=related,
             names=tuple(fold(names)),
-            help="remove it, or put it first",
+            help=_for_shadowed(table, names, target),
         )
+
+
+def _for_shadowed(table: Table, names: Sequence[str], target: Manifest | None) -> str:
+    """Another order is no help where what the others give is right."""
+    if target is not None:
+        backwards = table.backwards()
+        now = [table.trace(name).target in target.tensors for name in names]
+        then = [backwards.trace(name).target in target.tensors for name in names]
+        if all(now):
+            return "remove it: what the entries before it give is what the model has"
+        if not any(now) and all(then):
+            return "remove it, or put it first"
+    return "remove it, or narrow the entries before it"
 
 
 def _order(table: Table, seen: _Seen) -> Iterator[Diagnostic]:

@@ -7,22 +7,24 @@ original's, reversed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mapcc.diagnostics.fold import fold
-from mapcc.diagnostics.model import Diagnostic, Diagnostics
+from mapcc.diagnostics.model import Diagnostic, Diagnostics, Label
 from mapcc.errors import MappingError
 from mapcc.ir import rules
 from mapcc.ir.bound import BoundMapping, Instance, Move
 from mapcc.ir.expr import Count, Expr, leaves
+from mapcc.ir.notation import print_condition
 from mapcc.ir.patterns import EMPTY, Index, Pattern
 from mapcc.ir.printer import print_mapping
 from mapcc.passes.check import Setting, bind
 from mapcc.passes.moves import normal_form, same, simplify_dims
 from mapcc.passes.paths import PathIndex
-from mapcc.passes.reverse import Reverser, scope_of, turned
+from mapcc.passes.reverse import ASK_WHAT_IS_RENAMED, Reverser, scope_of, turned
 from mapcc.passes.verdict import Kind, verdicts
 from mapcc.syntax.load import Loader
 from mapcc.syntax.parser import parse
@@ -83,7 +85,7 @@ def invert_bound(
     inverse = reverser.mapping(inlined(mapping, path, loader))
     _raise_faults(reverser)
     text = print_mapping(inverse)
-    _prove(text, path, bound, settings or {})
+    _prove(text, path, bound, settings or {}, reverser.left_out)
     return Inverted(inverse, text, _warnings(reverser, _losses(bound)), True)
 
 
@@ -228,7 +230,13 @@ def _counts(bound: BoundMapping) -> dict[Pattern, int]:
 # --- the proof
 
 
-def _prove(text: str, path: Path, bound: BoundMapping, settings: Mapping[str, Setting]) -> None:
+def _prove(
+    text: str,
+    path: Path,
+    bound: BoundMapping,
+    settings: Mapping[str, Setting],
+    left_out: Sequence[rules.Exists],
+) -> None:
     assert bound.target is not None
     found = Diagnostics()
     parsed = parse(Source(f"inverse of {path.name}", text), found)
@@ -238,16 +246,7 @@ def _prove(text: str, path: Path, bound: BoundMapping, settings: Mapping[str, Se
         notes = tuple(
             f"{d.code}: {d.message}" + (f" ({d.names[0]})" if d.names else "") for d in problems[:8]
         )
-        raise MappingError(
-            [
-                Diagnostic(
-                    "MC701",
-                    "the inverse, written as a mapping, does not bind",
-                    notes=notes,
-                    help="rules whose right sides overlap, or that drop pieces, have no textual inverse",
-                )
-            ]
-        )
+        raise MappingError(_unbound(problems, notes, bound, left_out))
     forward, reverse = places(bound.instances, swap=False), places(backwards.instances, swap=True)
     wrong = sorted(
         {
@@ -260,6 +259,47 @@ def _prove(text: str, path: Path, bound: BoundMapping, settings: Mapping[str, Se
     if wrong:
         message = "the inverse, written as a mapping, moves elements elsewhere"
         raise MappingError([Diagnostic("MC701", message, names=tuple(fold(wrong)))])
+
+
+def _unbound(
+    problems: Sequence[Diagnostic],
+    notes: tuple[str, ...],
+    bound: BoundMapping,
+    left_out: Sequence[rules.Exists],
+) -> list[Diagnostic]:
+    """MC701 at the questions that the inverse cannot ask; if it asks all, at the rules that are at fault."""
+    if left_out:
+        return [
+            Diagnostic(
+                "MC701",
+                f"{print_condition(asked)} asks the source, which the inverse does not have, "
+                "and without it the inverse does not bind",
+                asked.span,
+                notes=notes,
+                help=f"write a mapping for each of the two variants, {ASK_WHAT_IS_RENAMED}",
+            )
+            for asked in left_out
+        ]
+    spans = list(dict.fromkeys(span for d in problems for name in d.names for span in _rules_of(name, bound)))
+    return [
+        Diagnostic(
+            "MC701",
+            "the inverse, written as a mapping, does not bind",
+            spans[0] if spans else None,
+            related=tuple(Label(span, "and this rule") for span in spans[1:4]),
+            notes=notes,
+            help="rules whose right sides overlap, or that drop pieces, have no textual inverse",
+        )
+    ]
+
+
+def _rules_of(template: str, bound: BoundMapping) -> Iterator[Span]:
+    """The rules that give or take the first of some folded names."""
+    name = re.sub(r"\{([^{},]*?)(?:\.\.|,)[^{}]*\}", r"\1", template)
+    for each in dict.fromkeys((template, name)):
+        if each in bound.given:
+            yield bound.given[each][0].equation.span
+        yield from (instance.equation.span for instance in bound.taken.get(each, ()))
 
 
 def places(instances: Iterable[Instance], swap: bool) -> Places:

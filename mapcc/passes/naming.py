@@ -6,13 +6,13 @@ import re
 from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
-from itertools import count, islice, product
+from itertools import count, groupby, islice, product
 
 from mapcc.diagnostics.model import Edit
 from mapcc.diagnostics.suggest import is_slip
 from mapcc.ir import rules
 from mapcc.ir.expr import Name, Number
-from mapcc.ir.patterns import Group, Index, Part, Pattern, Text, merge_texts
+from mapcc.ir.patterns import Group, Index, Part, Pattern, Regex, Text, merge_texts
 from mapcc.text import Span
 
 _BRACES = re.compile(r"\{([^{}]*)\}")
@@ -71,26 +71,36 @@ def _members(braced: str) -> list[str]:
 
 
 def _parts(template: str, names: Container[str]) -> Sequence[Part]:
+    unseen = count(1)
     if template in names:
-        return merge_texts((_text(template),))
+        return merge_texts(_texts(template, unseen))
     parts: list[Part] = []
     letters, at = _indices(), 0
     for found in _BRACES.finditer(template):
-        parts.append(_text(template[at : found.start()], not at, False))
+        parts += _texts(template[at : found.start()], unseen, not at, False)
         if _run(found[1]) is not None:
             parts.append(Index(Name(next(letters))))
         else:
-            parts.append(Group(tuple(merge_texts((_text(text),)) for text in _members(found[1]))))
+            members = (merge_texts(_texts(text, unseen)) for text in _members(found[1]))
+            parts.append(Group(tuple(members)))
         at = found.end()
-    parts.append(_text(template[at:], not at, True))
+    parts += _texts(template[at:], unseen, not at, True)
     return merge_texts(parts)
 
 
-def _text(text: str, is_first: bool = True, is_last: bool = True) -> Text:
-    """In quotes where segments are empty, which are meant."""
+def _texts(text: str, unseen: Iterator[int], is_first: bool = True, is_last: bool = True) -> list[Part]:
+    """In quotes where segments are empty, which are meant; what cannot be seen as an expression."""
     doubled = any(separator * 2 in text for separator in SEPARATORS)
     begins, ends = text.startswith(SEPARATORS), text.endswith(SEPARATORS)
-    return Text(text, doubled or (is_first and begins) or (is_last and ends))
+    quoted = doubled or (is_first and begins) or (is_last and ends)
+    parts: list[Part] = []
+    for seen, run in groupby(text, str.isprintable):
+        piece = "".join(run)
+        if seen:
+            parts.append(Text(piece, quoted))
+        else:
+            parts.append(Regex(f"u{next(unseen)}", "".join(f"\\U{ord(char):08x}" for char in piece)))
+    return parts
 
 
 def _indices() -> Iterator[str]:

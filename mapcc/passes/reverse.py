@@ -22,6 +22,9 @@ from mapcc.text import Span
 _OTHER = {"source": "target", "target": "source"}
 
 
+ASK_WHAT_IS_RENAMED = "or ask for what a rule of the same block renames, by that rule's left side"
+
+
 class NoInverse(Exception):
     """Why a statement has none."""
 
@@ -56,6 +59,7 @@ class Reverser:
         proven: key sets will prove the result, so that ``exists`` may be left out.
         dtypes: the types that casts are undone to, by statement; empty without key sets.
         counts: what ``count(P)`` was in the bound mapping, where it was one number.
+        left_out: the questions that the inverse does not ask.
     """
 
     proven: bool = False
@@ -67,6 +71,7 @@ class Reverser:
     # The copies that are dropped, by the rule of what they are copies of: they come back with it.
     _copies: dict[int, list[Pattern]] = field(default_factory=dict)
     faults: list[NoInverse] = field(default_factory=list)
+    left_out: list[rules.Exists] = field(default_factory=list)
     warnings: list[tuple[str, Span | None]] = field(default_factory=list)
 
     def diagnostics(self) -> Iterator[Diagnostic]:
@@ -287,8 +292,9 @@ class Reverser:
                     raise NoInverse(
                         "'exists' asks the source, which the inverse does not have: give both key sets",
                         condition.span,
-                        "or ask for what a rule of the same block renames, by that rule's left side",
+                        ASK_WHAT_IS_RENAMED,
                     )
+                self.left_out.append(condition)
                 return None
             case rules.InRange(index, low, high):
                 return replace(condition, index=self._expr(index), low=self._expr(low), high=self._expr(high))
