@@ -9,6 +9,7 @@ from math import prod
 from mapcc.ir.bound import BoundMapping, Instance, Move
 from mapcc.ir.notation import print_expr
 from mapcc.ir.program import Unit
+from mapcc.passes.parts import describe_part
 from mapcc.tensors.dtypes import Dtype
 from mapcc.text import Span
 
@@ -104,23 +105,22 @@ def _steps(unit: Unit, dtype: Dtype | None, final: Dtype | None) -> str:
 
 
 def part_of(shape: tuple[int, ...], move: Move, target: bool) -> str:
-    """Which part of a tensor a move reads or writes: "", ``rows 0:384``, or its strides.
+    """Which part of a tensor a move reads or writes: "", ``rows 0:384``, or groups of rows.
 
     >>> part_of((6, 2), Move(0, 4, 0, 0, ((4, 1, 1),)), target=False)
     'rows 2:4'
     """
     offset = move.target_offset if target else move.source_offset
     dims = [(size, to if target else at) for size, at, to in move.dims]
-    is_run = is_row_major([d for d in dims if d[0] != 1])
-    if is_run and move.numel == prod(shape):
+    if not move.numel:
         return ""
-    row = prod(shape[1:])
-    if is_run and shape and row and offset % row == 0 and move.numel % row == 0:
-        return f"rows {offset // row}:{(offset + move.numel) // row}"
-    if is_run:
-        return f"elements {offset}:{offset + move.numel}"
-    steps = ", ".join(f"{size} by {stride}" for size, stride in dims)
-    return f"strided ({steps})" + (f" from {offset}" if offset else "")
+    if is_row_major([d for d in dims if d[0] != 1]):
+        if move.numel == prod(shape):
+            return ""
+        if (part := describe_part(shape, dims, offset)).startswith("strided"):
+            return f"elements {offset}:{offset + move.numel}"
+        return part
+    return describe_part(shape, dims, offset)
 
 
 def is_row_major(dims: list[tuple[int, int]]) -> bool:
