@@ -10,7 +10,7 @@ from mapcc.ir import rules
 from mapcc.ir.bound import Instance, Layout
 from mapcc.ir.notation import print_name
 from mapcc.ir.patterns import Deep, Pattern, Text
-from mapcc.ir.program import Listed, Unit
+from mapcc.ir.program import Unit
 from mapcc.ir.values import cast_loses
 from mapcc.passes.binder import Binder
 from mapcc.passes.quantised_moves import Pair, is_whole, parts_company
@@ -171,8 +171,12 @@ class _Checker:
         listed = self.binder.bound.dropped.get(spec.name)
         others = list(self.ways(spec.name))
         if not others:
+            taking = self.binder.bound.taken.get(spec.name, ())
             if listed is not None:
-                self._left(weight, ways[0], spec, listed)
+                self._left(weight, ways[0], spec, listed.span, listed.allow)
+            elif taking:  # all of it goes to a piece that is dropped
+                equation = taking[0].equation
+                self._left(weight, ways[0], spec, equation.span, equation.allow)
             return  # otherwise nothing takes it, and that is said
         for other in others:
             if self._is_spoiled(weight, other, spec):
@@ -183,12 +187,14 @@ class _Checker:
                 self._say(weight, why, way.instance, way.span, (weight.main.name,), (), others[0].instance)
                 return
 
-    def _left(self, weight: Quantised, way: _Way, spec: TensorSpec, listed: Listed) -> None:
-        if _is_allowed(self.binder, listed.allow):
+    def _left(
+        self, weight: Quantised, way: _Way, spec: TensorSpec, span: Span, allows: tuple[rules.Allow, ...]
+    ) -> None:
+        if _is_allowed(self.binder, allows):
             return
         message = "what the values of quantised weights need is dropped, and the weights go on"
         related = (Label(way.span, "they go on here"),)
-        self._say(weight, message, way.instance, listed.span, (spec.name,), related)
+        self._say(weight, message, way.instance, span, (spec.name,), related)
 
     def _is_spoiled(self, weight: Quantised, other: _Way, spec: TensorSpec) -> bool:
         before, after = spec.dtype, other.dtype

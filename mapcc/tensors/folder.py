@@ -8,7 +8,7 @@ from pathlib import Path
 from mapcc.diagnostics.fold import fold
 from mapcc.diagnostics.model import Diagnostic
 from mapcc.errors import MappingError
-from mapcc.tensors.parts import complete_set, missing_shards, ranks_among, ranks_together
+from mapcc.tensors.parts import complete_set, missing_shards, of_trainer, ranks_among, ranks_together
 from mapcc.tensors.variants import SUFFIX, Named, named
 from mapcc.tensors.weights import ARCHIVES
 
@@ -41,6 +41,8 @@ def folder_files(path: Path, entries: list[str]) -> list[str]:
             raise MappingError([_either(path, precisions)])
         if files:
             return files
+    if (told := of_trainer(path, entries)) is not None:
+        raise MappingError([told])
     archives = [name for name in entries if name.endswith(ARCHIVES)]
     usual = [name for name in archives if name in _USUAL]
     for one in (archives, usual):

@@ -16,7 +16,7 @@ from mapcc.tensors.folder import folder_files
 from mapcc.tensors.foreign import PICKLED, foreign, foreign_kind, is_legacy, sniff
 from mapcc.tensors.index import open_index
 from mapcc.tensors.keysfile import read_keys
-from mapcc.tensors.parts import ranks_among, ranks_together
+from mapcc.tensors.parts import of_trainer, ranks_among, ranks_together
 from mapcc.tensors.selection import Select, as_written, select_names, selects
 from mapcc.tensors.shards import Shards, leads_outside, read_shards
 from mapcc.tensors.spec import Manifest, TensorSpec
@@ -89,6 +89,8 @@ def _with_size(path: Path, select: Select) -> tuple[Path, Select]:
 def _open_file(path: Path, config: ConfigFile | None, anywhere: bool, select: Select) -> Manifest:
     with reading(path) as (fd, _):
         start = sniff(fd)
+    if (told := of_trainer(path.parent, [path.name])) is not None:
+        raise MappingError([told])
     kind = None if is_archive(start) else foreign_kind(start)
     if kind is not None:
         raise MappingError([foreign(path, kind)])

@@ -7,6 +7,7 @@ the same tensors, as tensor-parallel training writes them: nothing but their map
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,7 @@ _CERTAIN = re.compile(
     r"(?:mp|tp|pp|ep|tensor|pipeline|zero_pp)[-_.]?rank[-_]?$|consolidated\.$", re.IGNORECASE
 )
 _WORLD = re.compile(r"world[-_]size[-_]([0-9]+)", re.IGNORECASE)
+_ZERO = re.compile(r"zero_pp_rank_[0-9]+_mp_rank_[0-9]+_optim_states\.pt$")
 _LAYER = re.compile(r"^layer_[0-9]+-model_[0-9]+-model_states\.pt$")
 _NUMBERED = re.compile(r"^(.*?)[-_.]?([0-9]{1,3})(\.[a-z]+)$")
 
@@ -127,6 +129,31 @@ def complete_set(names: Iterable[str]) -> list[str]:
             sets.setdefault(shard.key, {})[shard.number] = name
     whole = [found for key, found in sets.items() if not _absent(found, key[2])]
     return [whole[0][number] for number in sorted(whole[0])] if len(whole) == 1 else []
+
+
+# --- what trainers write
+
+
+def of_trainer(folder: Path, names: Iterable[str]) -> Diagnostic | None:
+    """MC418 for files of a distributed checkpoint that only its framework joins, with the command for it."""
+    found = [name for name in names if name.endswith(".distcp") or _ZERO.search(name)]
+    if not found:
+        return None
+    if found[0].endswith(".distcp"):
+        kind = "a distributed checkpoint of torch (DCP)"
+        program, place = "torch.distributed.checkpoint.format_utils dcp_to_torch", folder
+        out = place.with_name(f"{place.name or 'weights'}.pt")
+    else:
+        kind = "a ZeRO checkpoint of DeepSpeed, its weights flattened and cut over ranks"
+        program, place = "deepspeed.utils.zero_to_fp32", folder.parent
+        out = place / "weights"
+    words = ("python", "-m", *program.split(), str(place), str(out))
+    return Diagnostic(
+        "MC418",
+        f"`{folder}` holds {kind}",
+        notes=(f"files: {', '.join(fold(found, 8))}", "each holds a piece of the tensors"),
+        help=f"join them first: {shlex.join(words)}; and give what it writes",
+    )
 
 
 # --- ranks

@@ -108,6 +108,15 @@ PARTED: dict[str, tuple[str, Layout]] = {
     "cast, and the scale kept": ("l.weight | cast bf16 -> l.weight\nkeep l.scale_weight", scaled("l")),
     "kept, and the scale dropped": ('keep l.weight\ndrop l.weight_scale_inv because "unused"', fp8("l")),
     "the scale taken by a star": ('keep l.weight\ndrop l.scale_* because "the rest"', scaled("l")),
+    "all of the scale to a piece that is dropped": (
+        'keep l.weight\nl.weight_scale_inv : a b -> drop : a b because "unused"',
+        fp8("l"),
+    ),
+    "a part of the scale dropped": (
+        "keep l.weight\nl.weight_scale_inv : (a + c) b -> l.weight_scale_inv : a b, "
+        'drop : c b because "unused" where a = 1',
+        fp8("l"),
+    ),
     "AWQ without its zeros": ('keep l.{qweight,scales}\ndrop l.qzeros because "unused"', awq("l")),
     "GPTQ without its order": ('keep l.{qweight,qzeros,scales}\ndrop l.g_idx because "unused"', gptq("l")),
     "nf4 as bytes": ('keep l.weight\ndrop l.weight.** because "not in the target"', NF4),
@@ -217,6 +226,12 @@ TOGETHER: dict[str, tuple[str, Layout]] = {
     "split": (
         "l.{weight,weight_scale_inv} : (p + q) c -> a.{weight,weight_scale_inv} : p c, "
         "b.{weight,weight_scale_inv} : q c where p = q",
+        fp8("l"),
+    ),
+    "half of both dropped": (
+        "l.weight : (a + c) b -> l.weight : a b, drop : c b because 'x' where a = 128\n".replace("'", '"')
+        + "l.weight_scale_inv : (a + c) b -> l.weight_scale_inv : a b, "
+        'drop : c b because "x" where a = 1',
         fp8("l"),
     ),
     "halves exchanged": (

@@ -15,6 +15,7 @@ from mapcc.tensors.parts import complete_set, part_of_set, ranks_among
 
 W = ("F32", (2,))
 Weights = Callable[..., Path]
+Faults = Callable[..., tuple[Diagnostic, ...]]
 KEEP = mapcc.parse("keep **")
 
 
@@ -175,3 +176,25 @@ def test_sets_and_ranks_by_name() -> None:
     assert complete_set(["a-1-of-2.bin", "a-2-of-2.bin", "b-1-of-1.bin"]) == []  # two sets: which?
     assert ranks_among(["layer_00-model_00-model_states.pt", "layer_01-model_00-model_states.pt"]) != []
     assert ranks_among(["rank1.pt", "rank2.pt"]) == []
+
+
+def test_checkpoints_that_only_their_trainer_joins(tmp_path: Path, faults: Faults) -> None:
+    folder = tmp_path / "step 1"
+    folder.mkdir()
+    for name in (".metadata", "__0_0.distcp", "__1_0.distcp"):
+        (folder / name).write_bytes(b"PK\x03\x04")
+    for source in (folder, folder / "__0_0.distcp"):
+        (diagnostic,) = faults(open_keyset, source)
+        assert diagnostic.code == "MC418"
+        command = f"python -m torch.distributed.checkpoint.format_utils dcp_to_torch '{folder}' '{folder}.pt'"
+        assert command in diagnostic.help
+    step = tmp_path / "global_step10"
+    step.mkdir()
+    names = [f"bf16_zero_pp_rank_{rank}_mp_rank_00_optim_states.pt" for rank in (0, 1)]
+    for name in (*names, "mp_rank_00_model_states.pt"):
+        np.savez(step / f"{name}.npz", a=np.zeros(2))
+        (step / f"{name}.npz").rename(step / name)
+    for source in (step, step / names[0]):
+        (diagnostic,) = faults(open_keyset, source)
+        assert diagnostic.code == "MC418"
+        assert f"python -m deepspeed.utils.zero_to_fp32 {tmp_path} {tmp_path / 'weights'}" in diagnostic.help
