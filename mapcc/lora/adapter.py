@@ -14,6 +14,7 @@ from mapcc.lora.groups import Group, keep_one_prefix, sort_out, strange_fault
 from mapcc.lora.model import Adapter, Array, Fault, Product, Whole
 from mapcc.lora.modules import Modules
 from mapcc.lora.names import Role, is_partial, told
+from mapcc.lora.products import fits
 from mapcc.lora.shaped import Misshapen, factors_of, is_turned
 from mapcc.tensors.spec import Manifest, TensorSpec
 
@@ -146,7 +147,12 @@ def _read_groups(
                 if role in group.roles:
                     _, _, suffix, _, _ = told(group.roles[role].name)
                     tensors[suffix] = read(adapter, group.roles[role])
-            out.products[weight] = Product(group.kind, tensors)
+            product = Product(group.kind, tensors)
+            if fits(product, model.tensors[weight].shape) and _is_one_number(tensors.get(".alpha")):
+                out.products[weight] = product
+            else:
+                message = f"the factors of {group.kind} for {weight} do not multiply to its shape"
+                out.faults.append(Fault("MC901", message, group.names))
         elif missing := _missing(group.roles):
             out.faults.append(Fault("MC901", f"{missing} of {weight} is missing", group.names))
         else:
@@ -166,6 +172,10 @@ def _read_groups(
         rank = int(arrays[Role.DOWN].shape[0]) if Role.MID in arrays else factors.rank
         scale = scales.of(group.module, rank, group.roles.get(Role.ALPHA), group.names)
         out.factors[weight] = (replace(factors, scale=scale),)
+
+
+def _is_one_number(alpha: Array | None) -> bool:
+    return alpha is None or (alpha.size == 1 and abs(float(alpha.reshape(()))) <= LARGEST)
 
 
 def _twice(group: Group) -> str:

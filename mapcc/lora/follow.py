@@ -121,6 +121,12 @@ def plain(bound: BoundMapping, target: str, source: str) -> bool:
     return whole and same and all(s == t for _, s, t in move.dims)
 
 
+def is_computed(bound: BoundMapping, target: str) -> bool:
+    """Whether some rule computes values on the way to a target."""
+    instance, number = bound.given[target]
+    return any(_steps(instance, move) for move in instance.layout.moves if move.target == number)
+
+
 def _steps(instance: Instance, move: Move) -> list[str]:
     unit = instance.equation.units[instance.layout.unit_of_source[move.source]]
     return [step.op.name for step in unit.steps if step.op.name != "cast"]

@@ -9,8 +9,9 @@ from math import prod
 import numpy as np
 
 from mapcc.ir.bound import BoundMapping
-from mapcc.lora.follow import Unfollowable, adapted, follow, indices, linear, plain
+from mapcc.lora.follow import Unfollowable, adapted, follow, indices, linear
 from mapcc.lora.model import Adapter, Array, Factors, Fault, Product, Whole, alike, scaled
+from mapcc.lora.products import follow_product
 
 _MERGE = "merge the adapter into the weights, and convert those"
 
@@ -83,14 +84,9 @@ def _is_embedding(target: str, targets: list[str]) -> bool:
 
 def _products(bound: BoundMapping, adapter: Adapter, out: Results) -> None:
     for target in adapted(bound, adapter.products):
-        [source, *more] = [n for n in _sources(bound, target) if n in adapter.products]
-        product = adapter.products[source]
+        own = {name: adapter.products[name] for name in _sources(bound, target) if name in adapter.products}
         with _told(bound, target, out):
-            if more or not plain(bound, target, source):
-                raise Unfollowable(
-                    f"the factors of {product.kind} follow a weight that is renamed, and this is more"
-                )
-            out.products[target] = product
+            out.products[target] = follow_product(bound, target, own)
 
 
 def moved(bound: BoundMapping, target: str, arrays: Mapping[str, Array], replaces: bool) -> Array:

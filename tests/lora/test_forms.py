@@ -185,6 +185,7 @@ def test_other_kinds_follow_renames(tmp_path: Path) -> None:
     for name, array in lokr.items():
         np.testing.assert_array_equal(out[f"diffusion_model.layers.0.out.{name}"], array)
     tensors |= {f"lora_unet_blocks_0_qkv.{n}": a for n, a in lokr.items()}
+    tensors["lora_unet_blocks_0_qkv.lokr_w1"] = numbers(6, 2)
     with pytest.raises(MappingError) as caught:
         lora(tmp_path, tensors, to="comfy")
     [found] = caught.value.diagnostics
@@ -193,3 +194,53 @@ def test_other_kinds_follow_renames(tmp_path: Path) -> None:
     with pytest.raises(MappingError) as caught:
         lora(tmp_path, tensors, to="diffusers", skip=skips(found.help))
     assert caught.value.diagnostics[0].code == "MC905"
+
+
+def loha(module: str, rows: int, columns: int, rank: int, alpha: float, seed: int = 0) -> Tensors:
+    return {
+        f"{module}.hada_w1_a": numbers(rows, rank, seed=seed),
+        f"{module}.hada_w1_b": numbers(rank, columns, seed=seed + 1),
+        f"{module}.hada_w2_a": numbers(rows, rank, seed=seed + 2),
+        f"{module}.hada_w2_b": numbers(rank, columns, seed=seed + 3),
+        f"{module}.alpha": np.array(alpha, "f4"),
+    }
+
+
+def loha_product(tensors: Tensors, module: str) -> np.ndarray:
+    first, second = (tensors[f"{module}.hada_w{k}_a"] @ tensors[f"{module}.hada_w{k}_b"] for k in (1, 2))
+    scale = float(tensors[f"{module}.alpha"]) / len(tensors[f"{module}.hada_w1_b"])
+    out: np.ndarray = first * second * scale
+    return out
+
+
+def test_loha_follows_what_lora_follows(tmp_path: Path) -> None:
+    """Cut, joined with another rank and scale, and in quarters: elementwise products of both pairs."""
+    tensors = loha("blocks.0.qkv", 12, 4, 2, 4)
+    out = lora(tmp_path, tensors, to="comfy", prefix="")
+    for at, part in enumerate("qkv"):
+        wanted = loha_product(tensors, "blocks.0.qkv")[4 * at : 4 * at + 4]
+        np.testing.assert_array_equal(loha_product(out, f"layers.0.attn.{part}"), wanted)
+    model = {"p.weight": [2, 3], "q.weight": [2, 4], "r.weight": [4, 3], "s.weight": [4, 4]}
+    tensors = loha("p", 2, 3, 2, 2) | loha("q", 2, 4, 1, 4, 5) | loha("s", 4, 4, 3, 6, 9)
+    text = "p.weight : a c, q.weight : a e, r.weight : b c, s.weight : b e -> x.weight : (a + b) (c + e)\n"
+    whole = loha_product(lora(tmp_path, tensors, text=text, model=model, to="kohya", prefix=""), "x")
+    np.testing.assert_array_equal(whole[:2, :3], loha_product(tensors, "p"))
+    np.testing.assert_array_equal(whole[:2, 3:], loha_product(tensors, "q"))
+    np.testing.assert_array_equal(whole[2:, 3:], loha_product(tensors, "s"))
+    assert not whole[2:, :3].any()
+
+
+@pytest.mark.parametrize(
+    "tensors",
+    [
+        loha("head", 3, 4, 2, 2),
+        loha("head", 2, 4, 2, float("nan")),
+        {"head.lokr_w1": numbers(2, 2), "head.lokr_w2": numbers(2, 2)},
+        {"head.lokr_w1": numbers(2, 2)},
+        {"head.hada_w1_a": numbers(2, 2)},
+    ],
+)
+def test_products_that_do_not_fit(tensors: Tensors, tmp_path: Path) -> None:
+    with pytest.raises(MappingError) as caught:
+        written(tmp_path, tensors, to="comfy")
+    assert [d.code for d in caught.value.diagnostics] == ["MC901"]
