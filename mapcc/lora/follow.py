@@ -329,7 +329,10 @@ def _block(parts: Sequence[Part], shape: tuple[int, int]) -> Factors:
         new_down[:, part.to_columns] = down[:, part.columns]
         new_up[part.to_rows] = up[part.rows]
     turned = None if factors.turned is None else factors.turned != first.turned
-    return replace(factors, down=new_down, up=new_up, first=0, turned=turned, magnitude=None)
+    embedding = factors.embedding and not first.turned
+    return replace(
+        factors, down=new_down, up=new_up, first=0, turned=turned, embedding=embedding, magnitude=None
+    )
 
 
 def stacked(blocks: Sequence[Factors]) -> Factors:

@@ -58,28 +58,27 @@ def carry(bound: BoundMapping, adapter: Adapter, limit: int) -> Results:
 
 
 def _factors(bound: BoundMapping, adapter: Adapter, out: Results, limit: int) -> None:
-    of_embedding = {
-        target: [
-            n for n in _sources(bound, target) if n in adapter.factors and adapter.factors[n][0].embedding
-        ]
-        for target in adapted(bound, {n: f for n, f in adapter.factors.items() if f[0].embedding})
-    }
+    embeddings = set(_embeddings(bound, adapter))
     for target in adapted(bound, adapter.factors):
         with _told(bound, target, out):
-            if not target.endswith(".weight") and len(bound.given[target][0].layout.target_shapes[0]) < 3:
+            instance, number = bound.given[target]
+            if not target.endswith(".weight") and len(instance.layout.target_shapes[number]) < 3:
                 raise Unfollowable("it is not the weight of a module")
             factors = follow(bound, target, adapter.factors)
-            if target in of_embedding and not _is_embedding(target, list(of_embedding)):
+            if target not in embeddings:
                 factors = tuple(replace(f, embedding=False) for f in factors)
             if factors:
                 out.weights[target] = factors
                 _count(out, sum(f.nbytes for f in factors), limit)
 
 
-def _is_embedding(target: str, targets: list[str]) -> bool:
-    """An embedding that is tied to the output is one of its targets only."""
-    named = [t for t in targets if any(mark in t.lower() for mark in ("emb", "wte", "wpe", "shared"))]
-    return target in (named or targets[:1])
+def _embeddings(bound: BoundMapping, adapter: Adapter) -> Iterator[str]:
+    """The targets that are embeddings: of one that is tied to the output, not the output's weight."""
+    for source, factors in adapter.factors.items():
+        if factors[0].embedding:
+            targets = list(adapted(bound, {source: factors}))
+            marks = ("emb", "wte", "wpe", "shared")
+            yield from [t for t in targets if any(mark in t.lower() for mark in marks)] or targets[:1]
 
 
 def _products(bound: BoundMapping, adapter: Adapter, out: Results) -> None:

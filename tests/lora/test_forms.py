@@ -244,3 +244,21 @@ def test_products_that_do_not_fit(tensors: Tensors, tmp_path: Path) -> None:
     with pytest.raises(MappingError) as caught:
         written(tmp_path, tensors, to="comfy")
     assert [d.code for d in caught.value.diagnostics] == ["MC901"]
+
+
+def test_several_embeddings(tmp_path: Path) -> None:
+    """Each is one by itself; what a rule turns is none any more."""
+    model = {"words.weight": [10, 4], "places.weight": [6, 4], "types.weight": [2, 4]}
+    tensors: Tensors = {}
+    for module, count in (("words", 10), ("places", 6), ("types", 2)):
+        tensors[f"{module}.lora_embedding_A"] = numbers(2, count)
+        tensors[f"{module}.lora_embedding_B"] = numbers(4, 2)
+    text = "words.* -> w.*\nplaces.* -> p.*\ntypes.weight : t d -> head.weight : d t\n"
+    out = lora(tmp_path, tensors, text=text, model=model)
+    assert {"w.lora_embedding_A", "p.lora_embedding_A", "head.lora_A.weight"} <= out.keys()
+    wanted = tensors["types.lora_embedding_B"] @ tensors["types.lora_embedding_A"]
+    np.testing.assert_array_equal(product(out, "head"), wanted)
+    with pytest.raises(MappingError) as caught:
+        lora(tmp_path, tensors, text=text, model=model, to="diffusers")
+    [found] = caught.value.diagnostics
+    assert (found.code, "p.weight" in found.message, "w.weight" in found.message) == ("MC905", True, True)
