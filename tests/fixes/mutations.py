@@ -179,3 +179,29 @@ def mutations(
             yield text, mutated_keys(chance, source), target
         else:
             yield text, source, mutated_keys(chance, target)
+
+
+# --- YAML
+
+
+def _items(text: str) -> list[tuple[int, int]]:
+    """The items of the list of rules, from its dash to the next."""
+    starts = [match.start() for match in re.finditer(r"^  - ", text, re.MULTILINE)]
+    return list(zip(starts, [*starts[1:], len(text)], strict=True))
+
+
+def mutated_yaml(chance: random.Random, text: str) -> str:
+    """A mapping in YAML with an item away, or twice, or with a letter away or too many."""
+    items = _items(text)
+    start, end = chance.choice(items)
+    match chance.randrange(4):
+        case 0:
+            return text[:start] + text[end:]
+        case 1:
+            return text[:end] + text[start:end] + text[end:]
+        case _:
+            words = list(_NAME.finditer(text))
+            word = chance.choice(words)
+            at = chance.randrange(word.start() + 1, word.end())
+            new = chance.choice(["", "", "ee"])
+            return text[:at] + new + text[at + 1 :]

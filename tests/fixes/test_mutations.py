@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import re
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 import mapcc
 from mapcc.resources import mappings
 from mapcc.tensors.spec import Manifest
-from tests.fixes.mutations import Shapes, mutations
+from tests.fixes.mutations import Shapes, mutated_yaml, mutations
 from tests.fixes.promise import Case, broken_promises, key_set
 
 LINEAR = (("weight", (4, 4)), ("bias", (4,)))
@@ -145,6 +146,22 @@ def test_fixes_of_mutated_toys(name: str, tmp_path: Path) -> None:
     faulty, applied = run(tmp_path, name, *TOYS[name], 72)
     assert faulty > 30
     assert applied > 50
+
+
+@pytest.mark.parametrize(("name", "count"), [(name, 24) for name in TOYS])
+def test_fixes_of_mutated_yaml(name: str, count: int, tmp_path: Path) -> None:
+    text, source, target = TOYS[name]
+    text = mapcc.format_mapping(mapcc.parse(text), "yaml")
+    chance = random.Random(name)
+    applied = 0
+    wrong: list[str] = []
+    for _ in range(count):
+        case = Case(tmp_path / "m.yaml", mutated_yaml(chance, text), key_set(source), key_set(target))
+        checked = case.found()
+        applied += sum(len(found.fixes) for found in checked.diagnostics)
+        wrong += broken_promises(case, checked)
+    assert not wrong, "\n\n".join(wrong[:5])
+    assert applied > count // 3
 
 
 @pytest.mark.slow
