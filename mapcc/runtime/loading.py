@@ -41,6 +41,7 @@ def loaded(
     tensors = [(file, tensor) for file in plan.files for tensor in file.tensors]
     for _, tensor in tensors:
         _torch_dtype(tensor.dtype, tensor.name)
+    _check_pairs([tensor for _, tensor in tensors])
     if module is not None:
         _check_module(module, [tensor for _, tensor in tensors])
     return _each(plan, tensors, device, module, options or Options())
@@ -135,6 +136,17 @@ def _torch_dtype(dtype: Dtype, name: str) -> torch.dtype:
         help = "cast it, or convert to files: they can have it"
         raise MappingError([Diagnostic("MC502", message, help=help, names=(name,))])
     return found
+
+
+def _check_pairs(tensors: list[OutputTensor]) -> None:
+    """MC502 where a type of half a byte has rows that end within a byte: torch counts whole bytes."""
+    odd = [
+        t.name for t in tensors if t.dtype.bits == 4 and t.begin < t.end and t.shape[-1:] and t.shape[-1] % 2
+    ]
+    if odd:
+        message = "torch counts pairs of F4 along the last dimension, which has an odd number of elements"
+        help = "convert to files: they can have it"
+        raise MappingError([Diagnostic("MC502", message, help=help, names=tuple(fold(odd)))])
 
 
 def _torch_shape(tensor: OutputTensor) -> tuple[int, ...]:

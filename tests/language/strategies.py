@@ -261,6 +261,8 @@ _OPERATIONS = [
     "scale",
     "add",
     "neg_exp",
+    "round",
+    "clamp",
     "weight_norm",
     "transpose",
     "permute",

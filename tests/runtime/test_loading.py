@@ -85,3 +85,12 @@ def test_a_type_that_torch_has_not(lab: Lab, random_tensors: Random) -> None:
     lab.write(random_tensors({"w": ("F6_E2M3", (4,))}))
     with pytest.raises(mapcc.MappingError, match="F6_E2M3"):
         mapcc.load(mapcc.parse("** -> **"), lab.source)
+
+
+def test_pairs_of_f4_that_cross_rows(lab: Lab, random_tensors: Random) -> None:
+    """Six elements in two rows of three: files can have it, torch cannot."""
+    lab.write(random_tensors({"a": ("F4", (2, 3)), "b": ("F4", (3, 2)), "c": ("F4", (4,))}))
+    with pytest.raises(mapcc.MappingError, match=r"MC502.*pairs of F4"):
+        mapcc.load(mapcc.parse("keep **"), lab.source)
+    loaded = dict(mapcc.load(mapcc.parse('keep b, c\ndrop a because "odd"'), lab.source))
+    assert {name: tuple(x.shape) for name, x in loaded.items()} == {"b": (3, 1), "c": (2,)}
