@@ -99,7 +99,7 @@ def convert_lora(
             large; MC904: its config; MC905: the reader cannot hold it; MC906: a pattern of ``skip``; MC005.
     """
     from mapcc.lora.config import LARGEST, find_config
-    from mapcc.lora.write import READERS
+    from mapcc.lora.readers import READERS
 
     if to not in ("", *READERS):
         raise ValueError(f"to is one of {', '.join(READERS)}")
@@ -187,8 +187,9 @@ def _part(
     fields: dict[str, object] | None = None,
     is_transposed: bool | None = None,
 ) -> _Part:
+    from mapcc.lora.readers import usual_prefix
     from mapcc.lora.results import carry
-    from mapcc.lora.write import usual_prefix, write
+    from mapcc.lora.write import write
 
     targets = {name: i.layout.target_shapes[number] for name, (i, number) in bound.given.items()}
     try:
@@ -211,7 +212,7 @@ def _beside(
 ) -> _Part:
     """A component whose modules keep their names. ComfyUI reads text encoders' as kohya writes them."""
     from mapcc.lora.adapter import read_adapter
-    from mapcc.lora.write import component
+    from mapcc.lora.readers import component
 
     opened = opened_mapping(parse("keep **\n"), Diagnostics())
     bound = bound_mapping(held(opened, known, None))

@@ -12,8 +12,9 @@ from math import prod
 import numpy as np
 
 from mapcc.ir.bound import BoundMapping
-from mapcc.lora.follow import Unfollowable, follow, is_computed, plain
+from mapcc.lora.follow import follow, is_computed, plain
 from mapcc.lora.model import Array, Factors, Product
+from mapcc.lora.parts import Unfollowable
 
 _PAIRS = ((".hada_w1_a", ".hada_w1_b"), (".hada_w2_a", ".hada_w2_b"))
 

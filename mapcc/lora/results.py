@@ -9,8 +9,9 @@ from math import prod
 import numpy as np
 
 from mapcc.ir.bound import BoundMapping
-from mapcc.lora.follow import Unfollowable, adapted, follow, indices, linear
+from mapcc.lora.follow import adapted, follow
 from mapcc.lora.model import Adapter, Array, Factors, Fault, Product, Whole, alike, scaled
+from mapcc.lora.parts import Unfollowable, indices, linear
 from mapcc.lora.products import follow_product
 
 _MERGE = "merge the adapter into the weights, and convert those"

@@ -9,17 +9,13 @@ from typing import Any
 
 import numpy as np
 
+from mapcc.lora.blocks import stacked
 from mapcc.lora.experts import fused, is_inputs_first, registered
-from mapcc.lora.follow import Unfollowable, stacked
 from mapcc.lora.model import Array, Factors, Fault, Whole, balanced
+from mapcc.lora.parts import Unfollowable
 from mapcc.lora.peft_config import PeftModule, peft_config
+from mapcc.lora.readers import OWN, TITLES, Shapes
 from mapcc.lora.results import Results
-
-READERS = ("diffusers", "peft", "kohya", "comfy")
-Shapes = Mapping[str, tuple[int, ...]]
-
-_TITLES = {"diffusers": "Diffusers", "peft": "PEFT", "kohya": "kohya's trainers", "comfy": "ComfyUI"}
-_OWN = ("model.diffusion_model.", "diffusion_model.")  # of single files; readers put their own there
 
 
 @dataclass(slots=True)
@@ -31,40 +27,6 @@ class Written:
     notes: dict[str, list[str]] = field(default_factory=dict)
     faults: list[Fault] = field(default_factory=list)
     weights: set[str] = field(default_factory=set)
-
-
-def usual_prefix(reader: str, targets: Shapes) -> str:
-    """What a reader expects before modules' names."""
-    match reader:
-        case "peft":
-            return "base_model.model."
-        case "comfy":
-            return "diffusion_model."
-        case "kohya":
-            return "lora_te_" if _is_text_encoder(targets) else "lora_unet_"
-        case "diffusers":
-            if _is_text_encoder(targets):
-                return "text_encoder."
-            is_unet = any(name.startswith("mid_block.") for name in targets)
-            return "unet." if is_unet else "transformer."
-    return ""
-
-
-# What text encoders are called before their modules' names, by kohya's trainers and by Diffusers.
-_ENCODERS = {"lora_te_": "text_encoder.", "lora_te1_": "text_encoder.", "lora_te2_": "text_encoder_2.",
-             "lora_te3_": "text_encoder_3."}  # fmt: skip
-
-
-def component(prefix: str, reader: str) -> str:
-    """What a reader calls a component that another calls by this prefix."""
-    if reader in ("", "diffusers"):
-        return _ENCODERS.get(prefix, prefix)
-    theirs = {ours: kohya for kohya, ours in _ENCODERS.items() if kohya != "lora_te_"}
-    return theirs.get(prefix, prefix)
-
-
-def _is_text_encoder(targets: Shapes) -> bool:
-    return any(name.startswith("text_model.") for name in targets)
 
 
 def write(
@@ -148,7 +110,7 @@ class _Writer:
         """The module of a weight, as the reader writes it."""
         module = target.removesuffix(".weight")
         if self.reader in ("kohya", "comfy", "diffusers"):
-            own = next((own for own in _OWN if module.startswith(own)), "")
+            own = next((own for own in OWN if module.startswith(own)), "")
             module = module.removeprefix(own)
         return self.prefix + (module.replace(".", "_") if self.reader == "kohya" else module)
 
@@ -156,7 +118,7 @@ class _Writer:
         self.out.notes.setdefault(text, []).append(target)
 
     def _fault(self, target: str, why: str) -> None:
-        reader = _TITLES.get(self.reader, "an adapter")
+        reader = TITLES.get(self.reader, "an adapter")
         message = f"{reader} cannot be given the adapter of {{}}: {why}"
         names = self.results.origins.get(target, ())
         self.out.faults.append(Fault("MC905", message, names, target=target))

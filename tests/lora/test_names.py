@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from safetensors.numpy import load_file
+from safetensors.numpy import load_file, save_file
 
+import mapcc
 from mapcc.errors import MappingError
 from tests.lora.made import MODEL, factors, lora, numbers, product, skips, written
 
@@ -135,3 +136,27 @@ def test_components_beside_that_cannot_be(tmp_path: Path, mapcc: Any) -> None:
     assert (ran.code, "PREFIX=KEYS" in ran.err) == (2, True)
     ran = mapcc(*command, "--to", "peft", "--beside", "lora_te1_=keys.json")
     assert (ran.code, "one component" in ran.err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("mapping", "module", "shape", "target"),
+    [
+        ("flux/official_to_diffusers", "lora_unet_double_blocks_3_img_mlp_2", (3072, 12288),
+         "transformer.transformer_blocks.3.ff.net.2"),
+        ("flux/official_to_diffusers", "diffusion_model.single_blocks.37.linear2", (3072, 15360),
+         "transformer.single_transformer_blocks.37.proj_out"),
+        ("wan/official_to_diffusers", "lora_unet_blocks_39_ffn_0", (13824, 5120),
+         "transformer.blocks.39.ffn.net.0.proj"),
+        ("stable_diffusion/unet_to_diffusers", "lora_unet_middle_block_1_proj_in", (1280, 1280),
+         "unet.mid_block.attentions.0.proj_in"),
+        ("stable_diffusion/unet_to_diffusers", "diffusion_model.input_blocks.4.1.proj_in", (640, 640),
+         "unet.down_blocks.1.attentions.0.proj_in"),
+    ],
+)  # fmt: skip
+def test_a_library_mapping_knows_its_models(
+    mapping: str, module: str, shape: tuple[int, int], target: str, tmp_path: Path
+) -> None:
+    """In kohya's names and ComfyUI's, of the model that has these shapes, without further options."""
+    save_file(factors(module, shape, 1), tmp_path / "lora.safetensors")
+    done = mapcc.convert_lora(mapping, tmp_path / "lora.safetensors", tmp_path / "out", to="diffusers")
+    assert load_file(done.path).keys() == {f"{target}.lora_A.weight", f"{target}.lora_B.weight"}
