@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -55,7 +56,8 @@ def make_plan(
         prefix: of the file names: ``model`` or ``diffusion_pytorch_model``.
         hash_source: read the whole source once more, for the SHA-256 of its files in the record.
         under, statements: see :func:`mapcc.check`.
-        warned: is called with the warnings of the check, if there are any.
+        warned: is called with the warnings of the check, if there are any. Without it, that a source is
+            none of the mapping's models is one of Python's warnings.
 
     Raises:
         MappingError: the mapping does not check clean, or the source has no weights.
@@ -71,6 +73,10 @@ def make_plan(
         bound = bound_mapping(checked)
         if warned is not None and checked.diagnostics:
             warned(checked.diagnostics)
+        elif warned is None:
+            for stranger in (each for each in checked.diagnostics if each.code == "MC417"):
+                notes = "; ".join(stranger.notes)
+                warnings.warn(f"MC417: {stranger.message} ({notes})", UserWarning, stacklevel=2)
         asked = {"max_shard_size": max_shard_size, "prefix": prefix, "select": as_written(select)}
         asked |= {"under": under or None, "statements": statements or None}
         asked |= {"settings": dict(settings)} if settings else {}

@@ -133,6 +133,8 @@ def test_plan_says_so_too(llama: Tensors, tmp_path: Path) -> None:
     told: list[Diagnostic] = []
     api.make_plan(META, path, warned=told.extend)
     assert [diagnostic.code for diagnostic in told] == ["MC417"]
+    with pytest.warns(UserWarning, match="MC417: the source is none of the 5 models"):
+        api.make_plan(META, path)
 
 
 def layers_fewer(tensors: Tensors) -> Tensors:
