@@ -80,6 +80,7 @@ def make_plan(
         asked = {"max_shard_size": max_shard_size, "prefix": prefix, "select": as_written(select)}
         asked |= {"under": under or None, "statements": statements or None}
         asked |= {"settings": dict(settings)} if settings else {}
+        asked |= {"had_target": True} if target is not None else {}
         made = planned(bound, max_shard_size=max_shard_size, prefix=prefix)
         record = origin(
             opened.loader,

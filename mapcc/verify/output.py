@@ -75,16 +75,18 @@ def _bound(record: Record, source: Manifest, out: Path) -> tuple[BoundMapping, M
     if mapping is None:
         raise MappingError(found)
     options = record.origin.get("options") or {}
+    # Sizes and types that only the target told are those of the output, which its hashes hold.
+    target = output if options.get("had_target") else None
     settings = options.get("settings") or {}
     if options.get("statements"):
         mapping = extended(mapping, parse_source(Source(RECORD, options["statements"]), found))
     if options.get("under"):
         under = read_under(options["under"], found)
         if under is not None:
-            mapping = placed(mapping, main, under, source, None, settings, found, loader)
+            mapping = placed(mapping, main, under, source, target, settings, found, loader)
     if mapping is None or found.errors:
         raise MappingError(found)
-    bound = bind(mapping, main, source, None, settings, found, loader)
+    bound = bind(mapping, main, source, target, settings, found, loader)
     if found.errors:
         raise MappingError(found)
     return bound, output
