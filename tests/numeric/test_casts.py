@@ -28,9 +28,8 @@ from tests.numeric.elements import (
 from tests.numeric.record_ml_dtypes import FOLDER, theirs
 
 PAIRS = [(source, target) for source in FLOATS for target in FLOATS if source != target]
-RECORDED = {
-    path.stem.removeprefix("ml_dtypes-"): json.loads(path.read_text()) for path in FOLDER.glob("*.json")
-}
+_FILES = FOLDER.glob("ml_dtypes-*.json")
+RECORDED = {path.stem.removeprefix("ml_dtypes-"): json.loads(path.read_text()) for path in _FILES}
 
 
 # --- what others do otherwise: what they give, made of what is ours
