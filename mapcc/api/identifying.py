@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mapcc.api.checking import Checked, KeySet, check, keys, load_mapping
 from mapcc.diagnostics.fold import fold
@@ -18,6 +18,7 @@ from mapcc.library.known import known_models
 from mapcc.passes.check import Setting
 from mapcc.passes.leftover import patterns_of
 from mapcc.passes.under import OPTION as UNDER
+from mapcc.passes.wrappers import bare, statements
 from mapcc.tensors.selection import Select
 from mapcc.tensors.spec import Manifest
 
@@ -66,12 +67,15 @@ class Identified:
         models: those of the library that are in it, the largest first.
         rest: folded names that belong to none of them.
         nearest: where there is none: the model that it resembles most, if any.
+        unwrap: where the models were only seen without the wrappers that training left in the names: the
+            lines of a mapping that takes them off. No mapping was tried then.
     """
 
     source: Manifest
     models: tuple[Fitted, ...]
     rest: tuple[str, ...]
     nearest: Match | None
+    unwrap: tuple[str, ...] = ()
 
     @property
     def is_known(self) -> bool:
@@ -100,7 +104,20 @@ def identify_parts(source: KeySet, *, select: Select = None) -> Identified:
     found = tuple(Fitted(part, tuple(_fits(checkpoint, part))) for part in parts(matches))
     of_some = frozenset().union(*(_all_names(fitted) for fitted in found))
     rest = tuple(fold(name for name in checkpoint.tensors if name not in of_some))
+    if not found and (wrapped := _without_wrappers(checkpoint)) is not None:
+        return wrapped
     return Identified(checkpoint, found, rest if found else (), matches[0] if matches and not found else None)
+
+
+def _without_wrappers(checkpoint: Manifest) -> Identified | None:
+    """The models that the names are of once the wrappers of training are off; None if there are none."""
+    names = {name: bare(name) for name in checkpoint.tensors}
+    if len(set(names.values())) < len(names) or all(name == short for name, short in names.items()):
+        return None
+    tensors = {names[name]: spec for name, spec in checkpoint.tensors.items()}
+    matches = identified(replace(checkpoint, tensors=tensors), known_models(catalog(headers=True)))
+    found = tuple(Fitted(part, ()) for part in parts(matches))
+    return Identified(checkpoint, found, (), None, tuple(statements(names))) if found else None
 
 
 def _all_names(fitted: Fitted) -> frozenset[str]:

@@ -62,6 +62,12 @@ def _lines(found: Identified, source: str, select: list[str] | None) -> Iterator
         return
     if not found.is_known:
         yield "another size: no model of the library has these shapes"
+    if found.unwrap:
+        for fitted in found.models:
+            yield f"{_named(fitted.part.best)}, beneath the wrappers of training"
+        yield "these lines, as a mapping, take them off; then identify what it gives:"
+        yield from (f"    {escape(line)}" for line in found.unwrap)
+        return
     outs = _Outs()
     for fitted in found.models:
         yield from _model_lines(fitted, found, source, select, outs)

@@ -14,7 +14,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 import mapcc
-from mapcc.api import identifying
+from mapcc.api import check, identifying
 from mapcc.library.catalog import catalog
 from mapcc.library.known import Known, known_models
 from mapcc.passes.leftover import patterns_of
@@ -260,6 +260,22 @@ def test_one_model_twice(mapcc: Mapcc) -> None:
     both = under("model.")(tensors) | under("ema.shadow.")(tensors)
     said = mapcc("identify", written(both)).out
     assert {command[command.index("--under") + 1] for command in commands(said)} == {"model", "ema.shadow"}
+
+
+def test_wrappers_within_the_names(mapcc: Mapcc) -> None:
+    """The lines that are printed are a mapping, and what it gives is the model."""
+    names = model("llama/keys/hf.json#2_7b")
+    wrapped = {
+        f"module.{name}".replace(".mlp.", "._fsdp_wrapped_module.mlp."): t.shape for name, t in names.items()
+    }
+    ran = mapcc("identify", written(wrapped))
+    assert (ran.code, commands(ran.out)) == (0, [])
+    assert "MistralForCausalLM, 2_7b, beneath the wrappers of training" in ran.out
+    lines = [line.strip() for line in ran.out.splitlines() if " -> " in line]
+    Path("off.mapcc").write_text("".join(f"{line}\n" for line in lines), "utf-8")
+    bound = check("off.mapcc", "keys.json").bound
+    assert bound is not None
+    assert bound.given.keys() == names.keys()
 
 
 def test_what_others_give_and_none_takes(mapcc: Mapcc) -> None:
