@@ -102,7 +102,8 @@ def source_shapes(
     from mapcc.tensors.dtypes import DTYPES
     from mapcc.tensors.spec import Manifest, TensorSpec
 
-    [entry] = [entry for entry in catalog() if entry.name == mapping]
+    family = mapping.partition("/")[0]
+    [entry] = [entry for entry in catalog(families=[family]) if entry.name == mapping]
     pair = entry.pairs[0]
     text = mapcc.invert(entry.path, pair.source, pair.target).text
     specs = {name: TensorSpec(name, DTYPES["F32"], shape) for name, shape in target.items()}
