@@ -174,9 +174,9 @@ def _indices_can_be_told(faults: Faults) -> None:
     equation = faults.equation
     for name in left_names(equation) or right_names(equation):
         if problem := unsolvable(name, equation):
-            help = "say how far the lower digit goes: {4*b + r} needs 'where r in 0..3'"
+            help = "say how far the lower digit goes: {4*b + r} needs `where r in 0..3`"
             faults.add("MC205", f"{problem} in {print_name(name)}", name.span, help)
     for name in right_names(equation) if left_names(equation) else []:
         if problem := not_affine(name, equation):
-            help = "read the number apart where it stands: a.{4*b + r} -> x.{b}.{r} where r in 0..3"
+            help = "read the number apart where it stands: `a.{4*b + r} -> x.{b}.{r} where r in 0..3`"
             faults.add("MC205", f"{problem} in {print_name(name)}", name.span, help)

@@ -162,7 +162,7 @@ def _link(faults: Faults, left: list[list[frozenset[str]]], right: list[list[fro
 def _not_told_apart(faults: Faults, term: Unit | Target, piece: frozenset[str]) -> None:
     help = "name the pieces: (q + k); or write a product: (2 d)"
     if term.shape == ANY_SHAPE:
-        help = "give each tensor a shape, or bring them together: (a, b) | cat -> c"
+        help = "give each tensor a shape, or bring them together: `(a, b) | cat -> c`"
     faults.add("MC304", f"two pieces of {_shown(piece)} on one side: which is which?", term.span, help)
 
 

@@ -127,7 +127,7 @@ def _collision(binder: Binder, name: str, first: Instance, second: Instance) -> 
 def _fixes_of_collision(binder: Binder, instance: Instance, name: str) -> Iterator[Fix]:
     number = instance.targets.index(name)
     if binder.not_given is not None:
-        yield from renamings(instance, number, binder.not_given)
+        yield from renamings(instance, number, binder.not_given, binder.program.mapping.body)
     spec = binder.target.tensors.get(name) if binder.target else None
     yield from stackings(instance, number, spec.shape if spec else None)
 
@@ -374,7 +374,7 @@ def _against_target(binder: Binder, left: Unmatched, right: Unmatched) -> None:
         help = _meant(right, near, names[0]) if near else ""
         message = "the rule gives tensors that the target does not have"
         instance, number = bound.given[names[0]]
-        fixes = partial(renamings, instance, number, right)
+        fixes = partial(renamings, instance, number, right, binder.program.mapping.body)
         for name in names:
             binder.findings.add("MC407", message, span, name, help=help, fixes=fixes)
     for template in templates:

@@ -16,6 +16,7 @@ from mapcc.ir.program import Equation
 from mapcc.passes.binder import Binder
 from mapcc.passes.naming import renaming, sample_of, tokens_of
 from mapcc.passes.offers import Unmatched
+from mapcc.passes.repeats import heads_at
 from mapcc.passes.words import condition_leaves, left_names, right_names
 from mapcc.syntax.editing import flagged, inserted, removed
 from mapcc.text import Span
@@ -40,7 +41,7 @@ def report_dead(binder: Binder, left: Unmatched) -> None:
             help=f"{hint}add 'optional' if it may be absent",
             fixes=lambda equation=equation, reasons=reasons: (  # type: ignore[misc]
                 *(fix for _, fix in reasons if fix is not None),
-                *_renamings(equation, left),
+                *_renamings(binder, equation, left),
                 *_without(equation),
             ),
         )
@@ -94,17 +95,16 @@ def _zeros_in_front(binder: Binder, pattern: Pattern) -> Iterator[tuple[str, Fix
         if example is not None:
             yield (
                 f"numbers have zeros in front, as in {example}: `{print_name(wide)}`; ",
-                _widened(pattern, width),
+                _widened(binder, pattern, width),
             )
             return
 
 
-def _widened(pattern: Pattern, width: int) -> Fix | None:
-    span = pattern.span
-    if span is None:
-        return None
-    places = [m.end() - 1 for m in re.finditer(r"\{[^{},:/]*\}", span.text)]
-    edits = [Edit(Span(span.source, span.start + at, span.start + at), f":0{width}") for at in places]
+def _widened(binder: Binder, pattern: Pattern, width: int) -> Fix | None:
+    edits: list[Edit] = []
+    for span in _written(binder, pattern):
+        places = [span.start + m.end() - 1 for m in re.finditer(r"\{[^{},:/]*\}", span.text)]
+        edits += [Edit(Span(span.source, at, at), f":0{width}") for at in places]
     return Fix(f"numbers of {width} digits", tuple(edits), True) if edits else None
 
 
@@ -160,15 +160,22 @@ def _spans(equation: Equation) -> Iterator[Span]:
             yield name.span
 
 
-def _renamings(equation: Equation, left: Unmatched) -> Iterator[Fix]:
+def _written(binder: Binder, pattern: Pattern) -> list[Span]:
+    """Where a name is written: where it stands, and in the heads of the blocks around it."""
+    if pattern.span is None:
+        return []
+    heads = [block.left.span for block in heads_at(binder.program.mapping.body, pattern.span)]
+    return [pattern.span, *(span for span in heads if span is not None)]
+
+
+def _renamings(binder: Binder, equation: Equation, left: Unmatched) -> Iterator[Fix]:
     """The name of a tensor that no rule takes, in place of one that is not there."""
     for pattern in left_names(equation):
-        if pattern.span is None:
-            continue
         head = _before_deep(pattern)
         for near in _near_names(head, pattern, equation.separators[0], left):
-            for found in renaming(pattern.span, tokens_of(head), near, {}):
-                yield Fix(f"take {near}", found.edits, found.is_slip)
+            for span in _written(binder, pattern):
+                for found in renaming(span, tokens_of(head), near, {}):
+                    yield Fix(f"take {near}", found.edits, found.is_slip)
 
 
 def _before_deep(pattern: Pattern) -> Pattern:

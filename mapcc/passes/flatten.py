@@ -434,7 +434,7 @@ class _Flattener:
             self._fault("MC501", f"{text!r} is not a dtype", span, "bf16, f16, f32, f64, f8_e4m3, ...")
         elif dtype.kind != "float" or dtype.bits < 8:
             message = f"'dtype' speaks of floating-point tensors, and {dtype.name} is no type for all of them"
-            help = f"cast the tensors that are meant: NAME | cast {dtype.short} -> NAME"
+            help = f"cast the tensors that are meant: `NAME | cast {dtype.short} -> NAME`"
             self._fault("MC507", message, span, help)
             return None
         return dtype

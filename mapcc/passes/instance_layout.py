@@ -73,7 +73,7 @@ def _shapes(
                     f"tensors along one name axis differ in shape: {_shown(first)} and {_shown(shapes)}",
                     equation.units[u].span or equation.span,
                     operand[0] if operand else None,
-                    help="pieces of unequal size are a sum: q : q c, k : k c -> qkv : (q + k) c",
+                    help="pieces of unequal size are a sum: `q : q c, k : k c -> qkv : (q + k) c`",
                 )
                 return None
         out.append(first)

@@ -81,7 +81,7 @@ def _faults(listed: Listed, equation: Equation, inherited: int) -> list[Diagnost
     if not len(own):
         words_are_known(faults, inherited)
     if not len(own) and (problem := unsolvable(listed.name, equation)):
-        help = "say how far the lower digit goes: {4*b + r} needs 'where r in 0..3'"
+        help = "say how far the lower digit goes: {4*b + r} needs `where r in 0..3`"
         faults.add("MC205", f"{problem} in {print_name(listed.name)}", listed.span, help)
     if not len(own) and listed.same_as is not None:
         _same_as_is_sound(faults, listed, listed.same_as)

@@ -116,7 +116,7 @@ class _Spoken:
             help = f"{outside} is there, outside of the block: ask on the block, or on a rule outside of it"
         else:
             help = f"did you mean {near}?" if near else "write a name that mapcc inspect shows"
-        help += f'; or, if it may be absent: allow {CODE} because "..."'
+        help += f'; or, if it may be absent: `allow {CODE} because "..."`'
         names = tuple(print_name(whole) for whole in wholes)
         return Diagnostic("MC816", message, question.span, notes=notes, help=help, names=names)
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from mapcc.diagnostics.model import Edit, Fix
+from mapcc.ir import rules
 from mapcc.ir.bound import Instance
 from mapcc.ir.patterns import Pattern, Text
 from mapcc.ir.program import Equation
 from mapcc.passes.naming import renaming, tokens_of
 from mapcc.passes.offers import Unmatched
+from mapcc.passes.repeats import heads_at
 from mapcc.passes.words import left_names, regex_names, right_names, variables_of
 from mapcc.syntax.editing import inserted
 from mapcc.text import Span
@@ -29,7 +31,9 @@ def lost_indices(equation: Equation) -> list[str]:
     return sorted(v for v in ours - theirs if v[0] not in "*/")
 
 
-def renamings(instance: Instance, number: int, right: Unmatched) -> Iterator[Fix]:
+def renamings(
+    instance: Instance, number: int, right: Unmatched, body: Sequence[rules.Statement]
+) -> Iterator[Fix]:
     """The name of a target tensor that nothing gives, in place of the one that is given."""
     equation = instance.equation
     name = equation.targets[instance.layout.term_of_target[number]].name
@@ -37,6 +41,7 @@ def renamings(instance: Instance, number: int, right: Unmatched) -> Iterator[Fix
     if name is None or name.span is None:
         return
     lost = lost_indices(equation)
+    heads = [span for block in heads_at(body, name.span) if (span := block.right.span) is not None]
     for near in right.ranked(given):
         title = f"give {near}"
         if only_numbers_differ(given, near) and not lost:
@@ -46,8 +51,9 @@ def renamings(instance: Instance, number: int, right: Unmatched) -> Iterator[Fix
         numbers: list[str] = list(dict.fromkeys(_NUMBER.findall(near))) if lost else [""]
         for text in numbers:
             indices = {lost[-1]: text} if lost else {}
-            for found in renaming(name.span, tokens_of(Pattern((Text(given),))), near, indices):
-                yield Fix(title, found.edits, found.is_slip)
+            for span in (name.span, *heads):
+                for found in renaming(span, tokens_of(Pattern((Text(given),))), near, indices):
+                    yield Fix(title, found.edits, found.is_slip)
 
 
 def only_numbers_differ(given: str, wanted: str) -> bool:

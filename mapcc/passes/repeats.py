@@ -34,6 +34,19 @@ def statement_at(body: Sequence[rules.Statement], span: Span) -> rules.Statement
     return None
 
 
+def heads_at(body: Sequence[rules.Statement], span: Span) -> list[rules.Block]:
+    """The blocks around a place, the innermost first."""
+    for statement in body:
+        if isinstance(statement, rules.Default):
+            if found := heads_at(statement.body, span):
+                return found
+        elif isinstance(statement, rules.Block):
+            inner = heads_at(statement.body, span)
+            if inner or statement_at(statement.body, span) is not None:
+                return [*inner, statement]
+    return []
+
+
 def without_repeats(program: Program, owners: Sequence[Owner]) -> Iterator[Fix]:
     """One of several statements that take the same: the others go. Equal ones need no decision."""
     spans = list(dict.fromkeys(owner.span for owner in owners))

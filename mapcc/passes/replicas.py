@@ -47,7 +47,7 @@ def check_replicas(binder: Binder) -> None:
                 dropped.listed.span,
                 each,
                 notes=(f"of `{other}` and `{name}`, the first is taken; pieces of one tensor look the same",),
-                help='compare them once, and say so: allow MC821 because "..."',
+                help='compare them once, and say so: `allow MC821 because "..."`',
             )
 
 

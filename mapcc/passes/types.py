@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from mapcc.ir.bound import Instance
 from mapcc.ir.notation import print_name
@@ -92,9 +92,13 @@ def _natural(binder: Binder, instance: Instance, number: int, operands: Operands
             f"the pieces of one tensor have different types: {', '.join(sorted(k.name for k in kinds))}",
             equation.span,
             instance.targets[number],
-            help=f"bring them to one: | cast {next(iter(kinds)).short}",
+            help=f"bring them to one: `| cast {_widest(kinds).short}`",
         )
     return next(iter(kinds), None)
+
+
+def _widest(kinds: Iterable[Dtype]) -> Dtype:
+    return max(kinds, key=lambda kind: (kind.kind == "float", kind.bits, kind.name))
 
 
 def _feeding(instance: Instance, number: int) -> list[int]:

@@ -247,6 +247,29 @@ def test_zeros_in_front_are_mended(tmp_path: Path) -> None:
     assert list(result.after.values()) == ["block_{i:03}.w -> block.{i}.w\n"]
 
 
+def test_zeros_in_front_of_a_block_s_number(tmp_path: Path) -> None:
+    """llm/70: the number stands in the block's head, and both rules are mended by one edit."""
+    text = "block_{i} -> block.{i} {\n    q : c o -> q.weight : o c\n    scale -> norm.weight\n}\n"
+    source: Shapes = {f"block_{i:03}.{n}": s for i in range(12) for n, s in (("q", (2, 4)), ("scale", (4,)))}
+    case, checked = check(tmp_path, text, source, None)
+    assert not broken_promises(case, checked)
+    result = mended(checked)
+    assert result.checked.ok
+    assert list(result.after.values()) == [text.replace("block_{i}", "block_{i:03}")]
+
+
+@pytest.mark.parametrize(("slip", "right"), [("layrs.{i}", "blocks.{i}"), ("layers.{i}", "blokcs.{i}")])
+def test_a_slip_in_the_head_of_a_block(slip: str, right: str, tmp_path: Path) -> None:
+    text = f"{slip} -> {right} {{\n    keep a.*, b.*\n}}\n"
+    source: Shapes = {f"layers.{i}.{n}.w": (2,) for i in range(2) for n in "ab"}
+    target: Shapes = {f"blocks.{i}.{n}.w": (2,) for i in range(2) for n in "ab"}
+    case, checked = check(tmp_path, text, source, target)
+    assert not broken_promises(case, checked)
+    result = mended(checked)
+    assert result.checked.ok
+    assert list(result.after.values()) == ["layers.{i} -> blocks.{i} {\n    keep a.*, b.*\n}\n"]
+
+
 def test_a_count_that_is_zero_is_told(tmp_path: Path) -> None:
     text = "up.{i}.w -> b.{i}.w where i < count(upp.{i})\n"
     _, checked = check(tmp_path, text, {"up.0.w": (2,), "up.1.w": (2,)}, None)
