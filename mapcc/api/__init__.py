@@ -32,6 +32,7 @@ from mapcc.api.identifying import identify, identify_parts
 from mapcc.api.library import check_models, library, library_pages
 from mapcc.api.lora import ConvertedLora, convert_lora
 from mapcc.api.tables import Imported, check_table, import_table
+from mapcc.syntax.budget import uses_allowed
 
 __all__ = [
     "Checked",
@@ -68,6 +69,7 @@ __all__ = [
     "save_plan",
     "show",
     "split_config",
+    "uses_allowed",
     "values_lost",
     "verify_output",
     "write_mended",

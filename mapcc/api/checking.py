@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -26,6 +24,7 @@ from mapcc.tensors.keysets import open_keyset
 from mapcc.tensors.parts import part_of_set
 from mapcc.tensors.selection import Select
 from mapcc.tensors.spec import Manifest
+from mapcc.tensors.strict_json import collector_off
 from mapcc.text import Source
 
 KeySet = str | Path | Manifest
@@ -198,18 +197,6 @@ def keys(source: KeySet, *, config: str | Path | None = None, select: Select = N
             others, how the names begin. Several: each keeps its path in front of its names.
     """
     return source if isinstance(source, Manifest) else open_keyset(source, config=config, select=select)
-
-
-@contextmanager
-def collector_off() -> Iterator[None]:
-    """A hundred thousand small tuples make the garbage collector a quarter of the time."""
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
 
 
 def check(

@@ -14,7 +14,6 @@ from mapcc.api.checking import (
     Progress,
     and_also,
     bound_mapping,
-    collector_off,
     held,
     keys,
     opened_mapping,
@@ -23,6 +22,7 @@ from mapcc.diagnostics.model import Diagnostic, Diagnostics
 from mapcc.errors import MappingError
 from mapcc.passes.check import Setting
 from mapcc.tensors.selection import Select, as_written
+from mapcc.tensors.strict_json import collector_off
 
 if TYPE_CHECKING:
     from mapcc.plan import Plan

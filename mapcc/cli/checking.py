@@ -12,6 +12,7 @@ import typer
 
 from mapcc.cli.options import (
     KEYS_HELP,
+    AllowUse,
     Dialect,
     Drops,
     ListFormat,
@@ -74,6 +75,7 @@ def check(
     select: Select = None,
     under: Under = "",
     drop: Drops = None,
+    allow_use: AllowUse = None,
 ) -> None:
     """Hold a mapping against its key sets; no weight is read.
 
@@ -150,6 +152,7 @@ def show(
     select: Select = None,
     under: Under = "",
     drop: Drops = None,
+    allow_use: AllowUse = None,
 ) -> None:
     """List each tensor of one side with what it comes from: where does this one go?"""
     from mapcc import api

@@ -11,6 +11,7 @@ import typer
 
 from mapcc.cli.options import (
     KEYS_HELP,
+    AllowUse,
     CopyMode,
     Drops,
     MappingFile,
@@ -51,6 +52,7 @@ def plan(
     select: Select = None,
     under: Under = "",
     drop: Drops = None,
+    allow_use: AllowUse = None,
 ) -> None:
     """Show what convert would do: files, ranges, memory, disk. No weight is read."""
     from mapcc import api
@@ -114,6 +116,7 @@ def convert(
     select: Select = None,
     under: Under = "",
     drop: Drops = None,
+    allow_use: AllowUse = None,
 ) -> None:
     """Convert a checkpoint. The output directory is absent or complete, never half written.
 

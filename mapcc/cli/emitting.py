@@ -10,6 +10,7 @@ import typer
 
 from mapcc.cli.options import (
     KEYS_HELP,
+    AllowUse,
     Drops,
     MappingFile,
     Prefix,
@@ -55,6 +56,7 @@ def emit_config(
     select: Select = None,
     under: Under = "",
     drop: Drops = None,
+    allow_use: AllowUse = None,
 ) -> None:
     """Print a framework's own config that does what the mapping does, or say which rule it cannot say."""
     from mapcc import api
@@ -97,6 +99,7 @@ def emit_script(
     select: Select = None,
     under: Under = "",
     drop: Drops = None,
+    allow_use: AllowUse = None,
 ) -> None:
     """Write a script that converts this checkpoint as `mapcc convert` does; it needs numpy, and no mapcc."""
     from mapcc import api
@@ -125,6 +128,7 @@ def invert(
     target_config: TargetConfig = None,
     select: Select = None,
     under: Under = "",
+    allow_use: AllowUse = None,
 ) -> None:
     """Print the mapping from target to source. With both key sets it is proven before it is printed."""
     from mapcc import api

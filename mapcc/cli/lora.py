@@ -8,7 +8,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from mapcc.cli.options import KEYS_HELP, MappingFile, Settings, app, setting
+from mapcc.cli.options import KEYS_HELP, AllowUse, MappingFile, Settings, app, setting
 from mapcc.cli.output import fail, say, say_name
 from mapcc.diagnostics.escape import escape
 from mapcc.diagnostics.fold import fold
@@ -72,6 +72,7 @@ def lora(
         ),
     ] = None,
     set_: Settings = None,
+    allow_use: AllowUse = None,
 ) -> None:
     """Convert a LoRA: cut and joined as its weights are, ranks stacked where weights are fused."""
     from mapcc import api

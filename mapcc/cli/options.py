@@ -110,6 +110,26 @@ Drops = Annotated[
 ]
 
 
+def _allow_uses(context: typer.Context, folders: list[Path] | None) -> list[Path] | None:
+    """For as long as the command runs."""
+    if folders:
+        from mapcc.syntax.budget import uses_allowed
+
+        context.with_resource(uses_allowed(*folders))
+    return folders
+
+
+AllowUse = Annotated[
+    Optional[list[Path]],  # noqa: UP045
+    typer.Option(
+        "--allow-use",
+        metavar="DIR",
+        help="A folder whose files the mapping may use, too.",
+        callback=_allow_uses,
+    ),
+]
+
+
 def key_options(
     settings: list[str] | None,
     source_config: Path | None,

@@ -39,6 +39,7 @@ _REGISTRY = (
     Code("MC106", "bad regular expression"),
     Code("MC107", "statement given twice"),
     Code("MC108", "expression cannot be evaluated"),
+    Code("MC109", "used file lies outside"),
     # Names.
     Code("MC201", "groups do not pair up"),
     Code("MC202", "stars do not pair up"),

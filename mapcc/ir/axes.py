@@ -91,6 +91,19 @@ def count_pieces(shape: Shape) -> int:
     return prod(_count_pieces(dim) for dim in shape)
 
 
+def count_axes(dims: Iterable[Dim]) -> int:
+    """How many axes are written, ones too."""
+    return sum(count_axes(inner) if (inner := _inside(dim)) is not None else 1 for dim in dims)
+
+
+def _inside(dim: Dim) -> tuple[Dim, ...] | None:
+    match dim:
+        case Product(parts) | Sum(parts):
+            return parts
+        case _:
+            return None
+
+
 def _count_pieces(dim: Dim) -> int:
     match dim:
         case Sum(parts):

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 Value = int | float | str
 
+MAX_BITS = 256
+
 
 @dataclass(frozen=True, slots=True)
 class Number:
@@ -105,13 +107,24 @@ def evaluate(expr: Expr, lookup: Lookup) -> Value:
             if op == "**":
                 return _power(a, b)
             try:
-                return _OPERATORS[op](a, b)
+                return _bounded(_OPERATORS[op](a, b))
             except ZeroDivisionError as error:
                 raise Unevaluable("division by zero") from error
             except OverflowError as error:
                 raise Unevaluable(str(error)) from error
         case _:
             return lookup(expr)
+
+
+def is_bounded(value: int | float) -> bool:
+    """Whether a number is small enough to go on with: products of products would take any time."""
+    return not isinstance(value, int) or value.bit_length() <= MAX_BITS
+
+
+def _bounded(value: int | float) -> int | float:
+    if not is_bounded(value):
+        raise Unevaluable("number too large")
+    return value
 
 
 def _power(a: int | float, b: int | float) -> int | float:
@@ -124,7 +137,7 @@ def _power(a: int | float, b: int | float) -> int | float:
         raise Unevaluable(str(error)) from error
     if isinstance(value, complex):
         raise Unevaluable("power of a negative number")
-    return float(value) if isinstance(a, float) or b < 0 else int(value)
+    return float(value) if isinstance(a, float) or b < 0 else _bounded(int(value))
 
 
 def leaves(expr: Expr) -> Iterator[Name | Config | Count]:
@@ -181,7 +194,8 @@ def _linear(expr: Expr, parameters: dict[str, int]) -> dict[str, int] | None:
             a, b = _linear(left, parameters), _linear(right, parameters)
             if a is None or b is None:
                 return None
-            return _combined(op, a, b)
+            combined = _combined(op, a, b)
+            return combined if combined is None or all(map(is_bounded, combined.values())) else None
         case _:
             return None
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from math import prod
 
 from mapcc.ir.expr import Expr
 from mapcc.text import Span
@@ -130,6 +131,17 @@ def merge_texts(parts: Sequence[Part]) -> tuple[Part, ...]:
 def first_group(pattern: Pattern) -> int | None:
     """The position of the first group among the parts."""
     return next((at for at, part in enumerate(pattern.parts) if isinstance(part, Group)), None)
+
+
+def count_copies(parts: Sequence[Part]) -> int:
+    """How many names the groups of a name stand for; they are not made.
+
+    >>> count_copies((Group(((Text("a"),), (Text("b"),))),) * 64) == 2**64
+    True
+    """
+    return prod(
+        sum(count_copies(member) for member in part.members) for part in parts if isinstance(part, Group)
+    )
 
 
 class UnpairedGroups(Exception):

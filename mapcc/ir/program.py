@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from mapcc.ir import rules
 from mapcc.ir.axes import Shape
-from mapcc.ir.expr import Expr
+from mapcc.ir.expr import Expr, Unevaluable, Value
 from mapcc.ir.patterns import Pattern
 from mapcc.ir.values import Step
 from mapcc.tensors.dtypes import Dtype
@@ -29,11 +29,15 @@ class LetValue:
 
 @dataclass(slots=True, eq=False)
 class Scope:
-    """The lets of one file; ``overrides`` come from ``--set``, ``configs`` from both sides."""
+    """The lets of one file; ``overrides`` come from ``--set``, ``configs`` from both sides.
+
+    ``values`` are those that lets were found to have, or why they have none.
+    """
 
     lets: dict[str, LetValue] = field(default_factory=dict)
     overrides: Mapping[str, int | float | str] = field(default_factory=dict)
     configs: Mapping[str, Mapping[str, object] | None] = field(default_factory=dict)
+    values: dict[str, Value | Unevaluable] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from mapcc.diagnostics.model import Diagnostics, Edit, Fix
 from mapcc.diagnostics.suggest import Suggester
 from mapcc.ir import rules
-from mapcc.ir.axes import count_pieces
+from mapcc.ir.axes import count_axes, count_pieces
 from mapcc.ir.expr import Name
 from mapcc.ir.notation import print_name
 from mapcc.ir.patterns import Index, Pattern, Star
@@ -33,6 +33,7 @@ from mapcc.text import Span
 
 MAX_NAMES = 1_000
 MAX_PIECES = 10_000
+MAX_AXES = 1_000
 
 
 def analyse(program: Program, found: Diagnostics, names: Iterable[str] = ()) -> None:
@@ -97,7 +98,9 @@ def _is_small(faults: Faults) -> None:
     if max(len(left_names(equation)), len(right_names(equation))) > MAX_NAMES:
         faults.add("MC103", f"a rule has at most {MAX_NAMES:,} names on a side", equation.span)
     shapes = [unit.shape for unit in equation.units] + [target.shape for target in equation.targets]
-    if any(count_pieces(shape) > MAX_PIECES for shape in shapes):
+    if any(count_axes(shape) > MAX_AXES for shape in shapes):
+        faults.add("MC103", f"a shape has at most {MAX_AXES:,} axes", equation.span)
+    elif any(count_pieces(shape) > MAX_PIECES for shape in shapes):
         faults.add("MC103", f"the sums of a shape make more than {MAX_PIECES:,} pieces", equation.span)
 
 

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from itertools import islice
 
 from mapcc.diagnostics.model import Diagnostic, Diagnostics
 from mapcc.ir import rules
 from mapcc.ir.patterns import (
+    Deep,
     Group,
     NameAxis,
     Part,
     Pattern,
     Text,
     UnpairedGroups,
+    count_copies,
     expand_groups,
     first_group,
     join,
@@ -36,14 +37,13 @@ def copies_of(
     left, right = tensors_of(rule.left), tensors_of(rule.right)
     names = [join(prefixes[0], tensor.name, separators[0]) for tensor in left]
     names += [join(prefixes[1], tensor.name, separators[1]) for tensor in right]
+    if any(count_copies(name.parts) > MAX_COPIES for name in names):
+        found.add(too_many_copies(rule.span))
+        return []
     try:
-        copies = list(islice(expand_groups(names), MAX_COPIES + 1))
+        copies = list(expand_groups(names))
     except UnpairedGroups as error:
         found.add(_unpaired(error, names, len(left), rule))
-        return []
-    if len(copies) > MAX_COPIES:
-        message = f"the groups of this rule make more than {MAX_COPIES:,} copies"
-        found.add(Diagnostic("MC103", message, rule.span))
         return []
     _same_labels_in_order(names[: len(left)], names[len(left) :], rule.span, found)
     out: list[Copy] = []
@@ -51,6 +51,18 @@ def copies_of(
         fresh = iter(copy)
         out.append((numbers, _renamed(rule.left, fresh), _renamed(rule.right, fresh)))
     return out
+
+
+def copies_of_name(name: Pattern, found: Diagnostics) -> list[tuple[tuple[int, ...], Pattern]]:
+    """The names that a name of a list stands for; none, with a diagnostic, if they are too many."""
+    if count_copies(name.parts) > MAX_COPIES:
+        found.add(too_many_copies(name.span))
+        return []
+    return [(numbers, copy) for numbers, (copy,) in expand_groups([name])]
+
+
+def too_many_copies(span: Span | None) -> Diagnostic:
+    return Diagnostic("MC103", f"the groups of this rule make more than {MAX_COPIES:,} copies", span)
 
 
 def _unpaired(error: UnpairedGroups, names: Sequence[Pattern], lefts: int, rule: rules.Rule) -> Diagnostic:
@@ -85,7 +97,10 @@ def _same_labels_in_order(
 def alternatives(names: Sequence[Pattern]) -> Iterator[Pattern]:
     """Every name that the groups of a name stand for."""
     for name in names:
-        for _, (copy,) in islice(expand_groups([name]), MAX_COPIES):
+        if count_copies(name.parts) > MAX_COPIES:  # a fault, told where the name stands
+            yield Pattern((Deep(),), name.span)
+            continue
+        for _, (copy,) in expand_groups([name]):
             yield copy
 
 

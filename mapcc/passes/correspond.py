@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import product
 
 from mapcc.diagnostics.model import Fix
-from mapcc.ir.axes import ANY_SHAPE, REST, Product, Shape, Sum, atoms, pieces
+from mapcc.ir.axes import ANY_SHAPE, REST, Dim, Product, Shape, Sum, atoms, pieces
 from mapcc.ir.notation import print_shape
 from mapcc.ir.patterns import Pattern
 from mapcc.ir.program import Link, Target, Unit
@@ -185,20 +186,18 @@ def _shown(piece: frozenset[str]) -> str:
 
 def _choices(shape: Shape) -> Iterator[list[str]]:
     """The atoms of every block as lists, so that repetitions show."""
-    if not shape:
-        yield []
-        return
-    first, *rest = shape
-    match first:
+    for chosen in product(*map(_choices_of_dim, shape)):
+        yield [atom for choice in chosen for atom in choice]
+
+
+def _choices_of_dim(dim: Dim) -> list[list[str]]:
+    match dim:
         case Sum(parts):
-            heads = [head for part in parts for head in _choices((part,))]
+            return [choice for part in parts for choice in _choices_of_dim(part)]
         case Product(factors):
-            heads = list(_choices(factors))
+            return list(_choices(factors))
         case _:
-            heads = [list(atoms((first,)))]
-    for head in heads:
-        for tail in _choices(tuple(rest)):
-            yield head + tail
+            return [list(atoms((dim,)))]
 
 
 def _term_pieces(shape: Shape, names: tuple[Pattern, ...]) -> list[frozenset[str]]:

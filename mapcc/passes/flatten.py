@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import islice
 from pathlib import Path
 
 from mapcc.diagnostics.model import Diagnostic, Diagnostics, Label
@@ -23,11 +22,12 @@ from mapcc.ir.patterns import (
 from mapcc.ir.program import DtypeRule, Equation, LetValue, Listed, Program, Scope, Target, Unit
 from mapcc.ir.values import Step
 from mapcc.passes.anchor import anchored, chosen, for_copy
-from mapcc.passes.copies import MAX_COPIES, alternatives, copies_of, tensors_of
+from mapcc.passes.copies import alternatives, copies_of, copies_of_name, tensors_of
 from mapcc.passes.reverse import turned
 from mapcc.passes.scope import report
 from mapcc.passes.sugar import lower_sugar
 from mapcc.passes.values import evaluate_steps
+from mapcc.syntax.budget import MAX_STATEMENTS, count_statements
 from mapcc.syntax.load import Loader
 from mapcc.tensors.dtypes import Dtype, parse_dtype
 from mapcc.text import Span
@@ -46,7 +46,7 @@ class _Context:
     is_default: bool = False
 
 
-MAX_EQUATIONS = 200_000
+MAX_EQUATIONS = 50_000
 
 
 def flatten(
@@ -63,7 +63,11 @@ def flatten(
     flattener = _Flattener(program, found, loader or Loader(found))
     context = _Context(EMPTY, EMPTY, rules.NO_MODIFIERS, scope, path, (path,))
     program.separators = flattener.separators(mapping.body)
+    if not flattener.is_small(mapping):
+        return program
     flattener.body(mapping.body, context)
+    if flattener.is_cut_off:
+        give_up(program)
     for name in overrides:
         if name not in flattener.lets:
             known = ", ".join(sorted(flattener.lets)) or "none"
@@ -72,12 +76,36 @@ def flatten(
     return program
 
 
+def give_up(program: Program) -> None:
+    """Bind nothing, and say nothing more of any tensor: only a part of the rules is known."""
+    program.equations.clear()
+    program.creates.clear()
+    program.failed_left[:] = program.failed_right[:] = [Pattern((Deep(),))]
+
+
 @dataclass(slots=True)
 class _Flattener:
     program: Program
     found: Diagnostics
     loader: Loader
     lets: set[str] = field(default_factory=set)
+    has_too_many: bool = False
+
+    @property
+    def is_cut_off(self) -> bool:
+        """Whether there is more than a mapping may have; that is told."""
+        return self.has_too_many or self.loader.is_spent
+
+    def is_small(self, mapping: rules.Mapping) -> bool:
+        """Whether the statements of the first file are few enough; those of used files follow."""
+        self.loader.begin(mapping)
+        count = count_statements(mapping.body)
+        if count > MAX_STATEMENTS:
+            message = f"a mapping has at most {MAX_STATEMENTS:,} statements; here are {count:,}"
+            place = Span(mapping.source, 0, 0) if mapping.source else None
+            self._fault("MC103", message, place, "{i}, * and {a,b} say many names in one rule")
+            give_up(self.program)
+        return count <= MAX_STATEMENTS
 
     def separators(self, body: Sequence[rules.Statement]) -> tuple[str, str]:
         chosen: dict[str, str] = {}
@@ -100,6 +128,8 @@ class _Flattener:
             self._statement(statement, context)
 
     def _statement(self, statement: rules.Statement, context: _Context) -> None:
+        if self.is_cut_off:
+            return
         match statement:
             case rules.Rule():
                 self._rule(statement, context)
@@ -267,8 +297,9 @@ class _Flattener:
         if any(unit is None for unit in units) or any(target is None for target in targets):
             return
         if len(self.program.equations) >= MAX_EQUATIONS:
-            if len(self.program.equations) == MAX_EQUATIONS:
+            if not self.has_too_many:
                 self._fault("MC103", f"more than {MAX_EQUATIONS:,} copies of rules", rule.span)
+            self.has_too_many = True
             return
         self.program.equations.append(
             Equation(
@@ -379,11 +410,13 @@ class _Flattener:
     ) -> Iterator[tuple[tuple[int, ...], Pattern, Pattern | None]]:
         """The copies of a name by its groups, each with what it is the same as: one for all, or one each."""
         if same is None or first_group(same) is None:
-            for numbers, (copy,) in islice(expand_groups([name]), MAX_COPIES):
+            for numbers, copy in copies_of_name(name, self.found):
                 yield numbers, copy, same
             return
+        if not copies_of_name(name, self.found) or not copies_of_name(same, self.found):
+            return
         try:
-            for numbers, (copy, other) in islice(expand_groups([name, same]), MAX_COPIES):
+            for numbers, (copy, other) in expand_groups([name, same]):
                 yield numbers, copy, other
         except UnpairedGroups as error:
             self.program.failed_left += alternatives([name])
@@ -397,7 +430,7 @@ class _Flattener:
             return
         for name in create.names:
             whole = join(context.right, name, self.program.separators[1])
-            for numbers, (copy,) in islice(expand_groups([whole]), MAX_COPIES):
+            for numbers, copy in copies_of_name(whole, self.found):
                 self.program.creates.append(
                     Equation(
                         number=len(self.program.creates),
@@ -421,7 +454,8 @@ class _Flattener:
             kept = None if keep.dtype is None else self._named_dtype(keep.dtype, keep.span)
             for name in keep.names:
                 whole = join(context.right, name, self.program.separators[1])
-                keeps += [(copy, kept, name.span or keep.span) for copy in alternatives([whole])]
+                copies = copies_of_name(whole, self.found)
+                keeps += [(copy, kept, name.span or keep.span) for _, copy in copies]
         if self.program.dtype is not None:
             self._fault("MC107", "the output's dtype is given twice", statement.span)
         if dtype is not None:

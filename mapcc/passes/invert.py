@@ -170,6 +170,7 @@ def inlined(mapping: rules.Mapping, path: Path, loader: Loader) -> rules.Mapping
 
     found = loader.found
     before = len(found)
+    loader.begin(mapping)
     whole = replace(mapping, body=tuple(_each_let_once(body(mapping.body, path, (path,)), found)))
     if len(found) > before:
         raise MappingError(list(found)[before:])

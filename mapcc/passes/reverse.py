@@ -5,13 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from itertools import islice
 from typing import TypeGuard
 
 from mapcc.diagnostics.model import Diagnostic, Diagnostics
 from mapcc.ir import rules
 from mapcc.ir.expr import Binary, Config, Count, Expr, Name, Negative, Number
-from mapcc.ir.patterns import Group, Index, Part, Pattern, Regex, UnpairedGroups, expand_groups, walk
+from mapcc.ir.patterns import (
+    Group,
+    Index,
+    Part,
+    Pattern,
+    Regex,
+    UnpairedGroups,
+    count_copies,
+    expand_groups,
+    walk,
+)
 from mapcc.ir.program import LetValue, Scope
 from mapcc.ir.values import STRUCTURAL_OPS
 from mapcc.passes.copies import MAX_COPIES
@@ -257,9 +266,7 @@ class Reverser:
             case "transpose":
                 other = op
             case "permute":
-                order = [a.value for a in op.arguments if isinstance(a, Number)]
-                inverse = [Number(order.index(k)) for k in range(len(order))]
-                other = replace(op, arguments=tuple(inverse))
+                other = replace(op, arguments=_undone(op))
             case "stack":
                 other = replace(op, name="unstack")
             case "unstack":
@@ -372,8 +379,10 @@ def _renames(body: Iterable[rules.Statement]) -> Iterator[tuple[Pattern, Pattern
                 not modifiers.where
             ):
                 yield left, right
+                if max(count_copies(left.parts), count_copies(right.parts)) > MAX_COPIES:
+                    continue
                 with suppress(UnpairedGroups):  # which flattening reports
-                    yield from ((a, b) for _, (a, b) in islice(expand_groups([left, right]), MAX_COPIES))
+                    yield from ((a, b) for _, (a, b) in expand_groups([left, right]))
             case rules.Keep(names, modifiers) if not modifiers.where:
                 yield from ((name, name) for name in names)
 
@@ -463,6 +472,15 @@ def _parts(parts: Sequence[Part], change: Callable[[Part], Part]) -> tuple[Part,
             case _:
                 out.append(change(part))
     return tuple(out)
+
+
+def _undone(op: rules.Op) -> tuple[rules.Argument, ...]:
+    """The dimensions of ``permute``, as they go back."""
+    order = [a.value for a in op.arguments if isinstance(a, Number)]
+    places = {dim: place for place, dim in enumerate(order)}
+    if places.keys() != set(range(len(op.arguments))) or not order:
+        raise NoInverse("permute takes every dimension once, as in permute 1 0 2", op.span)
+    return tuple(Number(places[dim]) for dim in range(len(order)))
 
 
 def _as_pattern(part: Part, regexes: Mapping[str, Regex]) -> Part:

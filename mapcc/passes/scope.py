@@ -6,20 +6,18 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from mapcc.diagnostics.model import Diagnostic, Diagnostics, Edit, Fix
 from mapcc.diagnostics.suggest import is_slip, nearest
-from mapcc.ir.expr import Config, Count, Expr, Lookup, Name, Unevaluable, Value, evaluate
+from mapcc.ir.expr import Config, Count, Expr, Lookup, Name, Unevaluable, Value, evaluate, leaves
 from mapcc.ir.program import Scope
 from mapcc.text import Span
 
-MAX_DEPTH = 64
 
-
-def let_lookup(scope: Scope, depth: int = 0) -> Lookup:
+def let_lookup(scope: Scope) -> Lookup:
     """The values of lets and configs; :class:`Unevaluable` for everything else."""
 
     def lookup(leaf: Name | Config | Count) -> Value:
         match leaf:
             case Name(name):
-                return let_value(name, scope, leaf.span, depth)
+                return let_value(name, scope, leaf.span)
             case Config(side, path):
                 return config_value(scope.configs.get(side), side, path, leaf.span)
             case Count():
@@ -28,15 +26,47 @@ def let_lookup(scope: Scope, depth: int = 0) -> Lookup:
     return lookup
 
 
-def let_value(name: str, scope: Scope, span: Span | None, depth: int = 0) -> Value:
+def let_value(name: str, scope: Scope, span: Span | None) -> Value:
+    """The value of a let, which is found once: lets that stand on lets cost no more than their text."""
     if name in scope.overrides:
         return scope.overrides[name]
-    let = scope.lets.get(name)
-    if let is None:
+    if name not in scope.lets:
         raise Unevaluable(f"{name!r} is not known here", name, span)
-    if depth > MAX_DEPTH:
-        raise Unevaluable(f"'let {name}' is defined by itself", name, let.span)
-    return evaluate(let.value, let_lookup(let.scope, depth + 1))
+    if name not in scope.values:
+        _evaluate_lets(name, scope)
+    value = scope.values[name]
+    if isinstance(value, Unevaluable):
+        raise Unevaluable(str(value), value.name, value.span)
+    return value
+
+
+def _evaluate_lets(wanted: str, scope: Scope) -> None:
+    """A let and those that it stands on, the innermost first; without recursion, as chains may be long."""
+    stack = [wanted]
+    open_: set[str] = set()  # they wait for those above them
+    while stack:
+        name = stack[-1]
+        missing = [] if name in scope.values else _missing(name, scope)
+        if missing and name not in open_:
+            open_.add(name)
+            circle = next((word for word in missing if word in open_), None)
+            if circle is None:
+                stack += dict.fromkeys(missing)
+                continue
+            text = f"'let {circle}' is defined by itself"
+            scope.values[circle] = Unevaluable(text, circle, scope.lets[circle].span)
+        stack.pop()
+        if name not in scope.values:
+            try:
+                scope.values[name] = evaluate(scope.lets[name].value, let_lookup(scope))
+            except Unevaluable as error:
+                scope.values[name] = error
+
+
+def _missing(name: str, scope: Scope) -> list[str]:
+    """The lets that a let stands on and that have no value yet."""
+    words = [leaf.name for leaf in leaves(scope.lets[name].value) if isinstance(leaf, Name)]
+    return [w for w in words if w in scope.lets and w not in scope.overrides and w not in scope.values]
 
 
 def config_value(

@@ -12,6 +12,7 @@ from mapcc.ir.patterns import Deep, Group, Index, NameAxis, Part, Pattern, Regex
 from mapcc.text import Span
 
 MAX_LABEL_VARIANTS = 20_000
+MAX_SEGMENTS = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,13 @@ class Variant:
             for piece in segment:
                 if isinstance(piece, Hole):
                     yield piece
+
+
+def count_segments(pattern: Pattern, separator: str) -> int:
+    """How many segments and parts a name has: how deep whoever walks through it gets."""
+    return len(pattern.parts) + sum(
+        part.text.count(separator) for part in pattern.parts if isinstance(part, Text)
+    )
 
 
 def name_axes(pattern: Pattern) -> tuple[NameAxis, ...]:

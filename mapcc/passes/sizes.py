@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from math import isqrt
 
 from mapcc.ir.axes import Atom, Dim, Literal, Product, Sum
-from mapcc.ir.expr import Binary, Expr, Lookup, Name, Negative, Number, Unevaluable, evaluate
+from mapcc.ir.expr import Binary, Expr, Lookup, Name, Negative, Number, Unevaluable, evaluate, is_bounded
 
 Monomial = tuple[str, ...]
 Polynomial = dict[Monomial, int]
@@ -53,10 +53,10 @@ def of_expr(expr: Expr, atoms: frozenset[str], lookup: Lookup) -> Polynomial | N
             a, b = of_expr(left, atoms, lookup), of_expr(right, atoms, lookup)
             if a is None or b is None:
                 return None
-            return _plus(a, b if op == "+" else _times(b, {(): -1}))
+            return _small(_plus(a, b if op == "+" else _times(b, {(): -1})))
         case Binary("*", left, right):
             a, b = of_expr(left, atoms, lookup), of_expr(right, atoms, lookup)
-            return None if a is None or b is None else _times(a, b)
+            return None if a is None or b is None or len(a) * len(b) > MAX_TERMS else _small(_times(a, b))
         case Negative(operand):
             a = of_expr(operand, atoms, lookup)
             return None if a is None else _times(a, {(): -1})
@@ -70,6 +70,12 @@ def of_expr(expr: Expr, atoms: frozenset[str], lookup: Lookup) -> Polynomial | N
             if isinstance(result, float) and result.is_integer():
                 result = int(result)
             return {(): result} if isinstance(result, int) else None
+
+
+def _small(polynomial: Polynomial) -> Polynomial | None:
+    """A polynomial, if it can be worked with."""
+    is_small = len(polynomial) <= MAX_TERMS and all(map(is_bounded, polynomial.values()))
+    return polynomial if is_small else None
 
 
 def _plus(a: Polynomial, b: Polynomial) -> Polynomial:

@@ -11,7 +11,7 @@ from mapcc.ir import rules
 from mapcc.ir.notation import print_name
 from mapcc.ir.patterns import Deep, Index, NameAxis, Part, Pattern, Regex, Star, Text, walk
 from mapcc.passes.regexes import regex_fault
-from mapcc.passes.segments import MAX_LABEL_VARIANTS, name_axes
+from mapcc.passes.segments import MAX_LABEL_VARIANTS, MAX_SEGMENTS, count_segments, name_axes
 from mapcc.passes.words import asked_names
 from mapcc.text import Span
 
@@ -27,6 +27,9 @@ def condition_faults(conditions: Iterable[rules.Condition]) -> Iterator[Diagnost
 
 def name_faults(name: Pattern, separator: str) -> Iterator[Diagnostic]:
     """What is wrong with a name, before anything is matched. Its groups are gone."""
+    if count_segments(name, separator) > MAX_SEGMENTS:
+        yield Diagnostic("MC103", f"a name has at most {MAX_SEGMENTS} segments", name.span)
+        return
     previous: Part | None = None
     for at, part in enumerate(name.parts):
         match part:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from math import prod
 from operator import itemgetter
 from typing import Any
 
@@ -15,7 +16,14 @@ from mapcc.passes.binder import ABSENT, Binder, Key, Matched, NoValue, Position
 from mapcc.passes.match import Leaf, OpenText, Trie, closed
 from mapcc.passes.repeats import without_repeats
 from mapcc.passes.resolve import Resolver, Values
-from mapcc.passes.segments import Variant, name_axes, variants
+from mapcc.passes.segments import (
+    MAX_LABEL_VARIANTS,
+    MAX_SEGMENTS,
+    Variant,
+    count_segments,
+    name_axes,
+    variants,
+)
 from mapcc.passes.words import regexes_of, right_names
 from mapcc.passes.wrappers import check_wrappers
 
@@ -106,11 +114,16 @@ def excuses(patterns: Sequence[Pattern], separator: str) -> Trie:
     trie = Trie(separator)
     for pattern in patterns:
         parts = tuple(Star() if isinstance(part, Regex) else part for part in pattern.parts)
-        if sum(isinstance(part, Deep) for part in parts) > 1:
+        if sum(isinstance(part, Deep) for part in parts) > 1 or _is_too_long(pattern, separator):
             continue
         for variant in variants(Pattern(parts), separator):
             trie.add(None, replace(variant, segments=tuple(filter(None, variant.segments))))
     return trie
+
+
+def _is_too_long(pattern: Pattern, separator: str) -> bool:
+    labels = prod(len(axis.labels or "x") for axis in name_axes(pattern))
+    return count_segments(pattern, separator) > MAX_SEGMENTS or labels > MAX_LABEL_VARIANTS
 
 
 def _source_trie(binder: Binder) -> Trie:

@@ -162,25 +162,31 @@ def mapping_hash(port: Port, component: Component) -> str:
 
 
 def mapping_texts(path: Path) -> Iterator[str]:
-    """The text of a mapping, then those of the files that it uses; nothing if it cannot be read."""
+    """The text of a mapping, then those of the files that it uses, each once; nothing without it."""
     loader = Loader(Diagnostics())
     mapping = loader.load(path)
     if mapping is not None and mapping.source is not None:
+        loader.begin(mapping)
         yield mapping.source.text
-        yield from _used(mapping.body, path, (path,), loader)
+        yield from _used(mapping.body, path, (path,), loader, {path})
 
 
 def _used(
-    body: tuple[rules.Statement, ...], path: Path, chain: tuple[Path, ...], loader: Loader
+    body: tuple[rules.Statement, ...],
+    path: Path,
+    chain: tuple[Path, ...],
+    loader: Loader,
+    seen: set[Path],
 ) -> Iterator[str]:
     for statement in body:
         if isinstance(statement, rules.Use):
             found = loader.used(statement, path, chain)
-            if found is not None and found[1].source is not None:
+            if found is not None and found[1].source is not None and found[0] not in seen:
+                seen.add(found[0])
                 yield found[1].source.text
-                yield from _used(found[1].body, found[0], (*chain, found[0]), loader)
+                yield from _used(found[1].body, found[0], (*chain, found[0]), loader, seen)
         elif isinstance(statement, rules.Block | rules.Default):
-            yield from _used(statement.body, path, chain, loader)
+            yield from _used(statement.body, path, chain, loader, seen)
 
 
 def config_text(port: Port, component: Component) -> str:

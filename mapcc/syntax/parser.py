@@ -15,6 +15,7 @@ from mapcc.syntax.comments import OPAQUE, attach
 from mapcc.syntax.repairs import Repair, repairs
 from mapcc.syntax.slips import slips
 from mapcc.syntax.tree import Builder, Node
+from mapcc.tensors.strict_json import collector_off
 from mapcc.text import Source, Span
 
 MAX_BYTES = 1 << 20
@@ -48,6 +49,11 @@ def parse(source: Source, found: Diagnostics) -> rules.Mapping:
     """The mapping that a text says; whatever is wrong with it goes to ``found``."""
     if not _within_limits(source, found):
         return rules.Mapping(None, None, (), source=source)
+    with collector_off():
+        return _read(source, found)
+
+
+def _read(source: Source, found: Diagnostics) -> rules.Mapping:
     tree = _parse_with_recovery(source, found)
     if tree is None:
         return rules.Mapping(None, None, (), source=source)

@@ -41,6 +41,7 @@ class Builder:
     source: Source
     found: Diagnostics
     at: Callable[[int], int]
+    _depth: int = 0
 
     # --- places
 
@@ -357,25 +358,30 @@ class Builder:
 
     # --- expressions
 
-    def expression(self, node: Node | Token, depth: int = 0) -> expressions.Expr:
+    def expression(self, node: Node | Token) -> expressions.Expr:
         assert isinstance(node, Tree)
         kind = str(node.data)
-        # Operators in a row nest, though no bracket does.
-        if depth >= MAX_OPERATORS and (kind in _BINARY or kind == "negative"):
+        # Operators in a row nest, though no bracket does; so do those in a name that is counted.
+        if self._depth >= MAX_OPERATORS and (kind in _BINARY or kind == "negative"):
             self.fault("MC103", f"an expression has at most {MAX_OPERATORS} operators in a row", node)
             return expressions.Number(0)
+        self._depth += 1
+        try:
+            return self._expression(node, kind)
+        finally:
+            self._depth -= 1
+
+    def _expression(self, node: Node, kind: str) -> expressions.Expr:
         if kind in _BINARY:
             left, right = [child for child in node.children if isinstance(child, Tree)]
-            return expressions.Binary(
-                _BINARY[kind], *(self.expression(side, depth + 1) for side in (left, right))
-            )
+            return expressions.Binary(_BINARY[kind], self.expression(left), self.expression(right))
         match kind:
             case "number":
                 return self._number(node)
             case "negative_number":
                 return expressions.Negative(self._number(node))
             case "negative":
-                return expressions.Negative(self.expression(node.children[-1], depth + 1))
+                return expressions.Negative(self.expression(node.children[-1]))
             case "quoted":
                 return expressions.Quoted(self.string(_token(node, "STRING")))
             case "word":
