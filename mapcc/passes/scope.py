@@ -54,7 +54,7 @@ def _evaluate_lets(wanted: str, scope: Scope) -> None:
                 stack += dict.fromkeys(missing)
                 continue
             text = f"'let {circle}' is defined by itself"
-            scope.values[circle] = Unevaluable(text, circle, scope.lets[circle].span)
+            scope.values[circle] = Unevaluable(text, None, scope.lets[circle].span)
         stack.pop()
         if name not in scope.values:
             try:

@@ -20,6 +20,8 @@ def condition_faults(conditions: Iterable[rules.Condition]) -> Iterator[Diagnost
     """What is wrong with the names that ``exists`` and ``count`` ask for."""
     for condition in conditions:
         for pattern in asked_names(condition):
+            if count_segments(pattern, ".") > MAX_SEGMENTS:
+                yield Diagnostic("MC103", f"a name has at most {MAX_SEGMENTS} segments", pattern.span)
             for part in walk(pattern.parts):
                 if isinstance(part, Regex) and (fault := regex_fault(part.expression)):
                     yield _bad_regex(part, fault, pattern.span or condition.span)

@@ -27,12 +27,18 @@ from mapcc.text import Source, Span
 
 LIBRARY = "library:"  # before the name of what lies there, in an output's record
 _SHOWN = 3
-# As in YAML. Whoever prints a mapping prints its comments too, and none of them may drive the terminal.
-_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f]")
+# Whoever prints a mapping prints its comments too: none of them may drive the terminal, or end a line where
+# an editor sees none. In quotes such a character is written as an escape.
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
 
 def parse_source(source: Source, found: Diagnostics) -> rules.Mapping:
     """Text or YAML, by the suffix of the source's name."""
+    if (control := _CONTROL.search(source.text)) is not None:
+        message = f"unexpected character {ascii(control[0])}: a mapping has no control characters"
+        help = "in quotes it is written as an escape" if control[0] >= "\x80" else ""
+        found.add(Diagnostic("MC101", message, Span(source, *control.span()), help=help))
+        return rules.Mapping(None, None, (), source=source)
     if _words(source) > MAX_WORDS:
         found.add(_too_long(Span(source, 0, 0), "a mapping has"))
         return rules.Mapping(None, None, (), source=source)
@@ -171,10 +177,6 @@ class Loader:
         return beside if shipped is None or beside.exists() else shipped
 
     def _parsed(self, source: Source) -> rules.Mapping | None:
-        if (control := _CONTROL.search(source.text)) is not None:
-            message = f"unexpected character {control[0]!r}: a mapping has no control characters"
-            self.found.add(Diagnostic("MC101", message, Span(source, *control.span())))
-            return None
         self._words += 100 + count_words(source.text, comments=_is_yaml(source))
         if self._read and self._words > MAX_WORDS:
             self.found.add(_too_long(Span(source, 0, 0), "a mapping and the files that it uses have"))

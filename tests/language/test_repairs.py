@@ -5,16 +5,17 @@ from __future__ import annotations
 import pytest
 
 from mapcc.api import check, parse
-from mapcc.diagnostics.model import Diagnostic
-from mapcc.errors import MappingError
+from mapcc.diagnostics.model import Diagnostic, Diagnostics
+from mapcc.syntax.load import parse_source
 from mapcc.tensors.dtypes import DTYPES
 from mapcc.tensors.spec import Manifest, TensorSpec
+from mapcc.text import Source
 
 
 def faults(text: str, name: str = "m.mapcc") -> tuple[Diagnostic, ...]:
-    with pytest.raises(MappingError) as refused:
-        parse(text, name)
-    return tuple(refused.value.diagnostics)
+    found = Diagnostics()
+    parse_source(Source(name, text), found)
+    return tuple(found)
 
 
 def fixed(text: str, fault: Diagnostic) -> str:
