@@ -38,6 +38,11 @@ def escaped(char: str) -> str:
     return "".join(f"\\u{units[at : at + 4]}" for at in range(0, len(units), 4))
 
 
+def visible_comment(comment: str) -> str:
+    """A comment without what could end its line, or drive a terminal."""
+    return "".join(char if char.isprintable() or char == "\t" else " " for char in comment).rstrip()
+
+
 def print_name(pattern: Pattern) -> str:
     match pattern.parts:
         case ():

@@ -20,6 +20,7 @@ from mapcc.ir.notation import (
     print_term,
     print_where,
     quote,
+    visible_comment,
 )
 from mapcc.ir.patterns import Group, Part, Pattern
 
@@ -42,11 +43,11 @@ def print_mapping(mapping: rules.Mapping) -> str:
 
 
 def _comments(comments: Iterable[str], indent: str) -> list[str]:
-    return [indent + comment if comment else "" for comment in comments]
+    return [indent + visible_comment(comment) if comment else "" for comment in comments]
 
 
 def _with_comment(line: str, comment: str) -> str:
-    return f"{line}  {comment}" if comment else line
+    return f"{line}  {visible_comment(comment)}" if comment else line
 
 
 def _body(body: Sequence[rules.Statement], indent: str) -> list[str]:

@@ -15,6 +15,7 @@ from mapcc.ir.notation import (
     print_prefix,
     print_shape,
     print_term,
+    visible_comment,
 )
 from mapcc.ir.patterns import NameAxis, Pattern
 from mapcc.ir.printer import INDENT
@@ -78,16 +79,11 @@ def _escaped(char: str) -> str:
 
 
 def _comments(comments: Iterable[str], indent: str) -> list[str]:
-    return [indent + _visible(comment) if comment else "" for comment in comments]
+    return [indent + visible_comment(comment) if comment else "" for comment in comments]
 
 
 def _line(line: str, comment: str) -> str:
-    return f"{line}  {_visible(comment)}" if comment else line
-
-
-def _visible(comment: str) -> str:
-    """YAML knows more line breaks than a text does, and refuses control characters."""
-    return "".join(char if char.isprintable() or char == "\t" else " " for char in comment).rstrip()
+    return f"{line}  {visible_comment(comment)}" if comment else line
 
 
 def _abouts(abouts: Sequence[rules.About]) -> list[str]:

@@ -35,7 +35,7 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\u202a-\
 def parse_source(source: Source, found: Diagnostics) -> rules.Mapping:
     """Text or YAML, by the suffix of the source's name."""
     if (control := _CONTROL.search(source.text)) is not None:
-        message = f"unexpected character {ascii(control[0])}: a mapping has no control characters"
+        message = f"unexpected character {control[0]!a}: a mapping has no control characters"
         help = "in quotes it is written as an escape" if control[0] >= "\x80" else ""
         found.add(Diagnostic("MC101", message, Span(source, *control.span()), help=help))
         return rules.Mapping(None, None, (), source=source)

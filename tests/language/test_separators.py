@@ -1,4 +1,4 @@
-"""Characters that end a line for some readers, and those that turn text round, are in no mapping as they are."""
+"""Characters that end a line for some readers, or turn text round, are in no mapping as they are."""
 
 from __future__ import annotations
 
