@@ -35,6 +35,7 @@ from mapcc.tensors.disk import Stamp
 from mapcc.tensors.dtypes import DTYPES, Dtype
 from mapcc.tensors.index import shard_fault
 from mapcc.tensors.safetensors import LENGTH, HeaderFault, parse_header
+from mapcc.tensors.strict_json import JsonFault, check_cost
 
 # To be raised whenever the same plan comes to give other bytes.
 ENGINE = 2
@@ -87,7 +88,10 @@ def load_plan(text: str) -> Plan:
         PlanFault: it is none, of another version, or was changed.
     """
     try:
+        check_cost(text)
         document = json.loads(text)
+    except JsonFault as fault:
+        raise PlanFault(fault.rule) from None
     except (ValueError, RecursionError):
         raise PlanFault("it is not JSON") from None
     if not isinstance(document, dict) or _KIND not in document:
