@@ -223,7 +223,7 @@ def _opened(source: str, select: list[str] | None) -> Manifest:
 
     manifest = api.keys(source, select=select)
     if manifest.skipped:
-        say(f"not tensors, left out: {say_name(', '.join(fold(manifest.skipped, 8)))}", sys.stderr)
+        say(f"left out: {say_name(', '.join(fold(manifest.skipped, 8)))}", sys.stderr)
     if (part := part_of_set(manifest)) is not None:
         say(say_name(part.message), sys.stderr)
     for container in describe_containers(manifest):

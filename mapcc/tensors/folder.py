@@ -8,6 +8,7 @@ from pathlib import Path
 from mapcc.diagnostics.fold import fold
 from mapcc.diagnostics.model import Diagnostic
 from mapcc.errors import MappingError
+from mapcc.tensors.foreign_folders import foreign_folder
 from mapcc.tensors.parts import complete_set, missing_shards, of_trainer, ranks_among, ranks_together
 from mapcc.tensors.variants import SUFFIX, Named, named
 from mapcc.tensors.weights import ARCHIVES
@@ -50,6 +51,8 @@ def folder_files(path: Path, entries: list[str]) -> list[str]:
             return one
     if whole := complete_set(archives):
         return whole
+    if (foreign := foreign_folder(path, entries)) is not None:
+        raise MappingError([foreign])
     raise MappingError([_several(path, archives) if archives else _nothing(path, entries)])
 
 

@@ -16,23 +16,58 @@ PICKLED = (".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle")
 
 _PICKLE = "a pickle that torch did not write"
 _TAR = "a tar archive, as the first releases of torch wrote it"
+_NEMO = "a .nemo file of NeMo: a tar archive with a checkpoint of torch in it"
+_TARRED = "a tar archive"
+_GGUF, _HDF5, _NUMPY = "a GGUF file", "an HDF5 file", "a numpy array"
+_ONNX, _TFLITE, _MSGPACK = "an ONNX model", "a TFLite model", "a msgpack file, as Flax writes it"
 _MAGICS = (
     (b"PK\x03\x04", "a zip archive"),
-    (b"\x80\x02", _PICKLE),
-    (b"\x80\x03", _PICKLE),
-    (b"\x80\x04", _PICKLE),
-    (b"\x80\x05", _PICKLE),
-    (b"GGUF", "a GGUF file"),
-    (b"\x89HDF\r\n\x1a\n", "an HDF5 file"),
-    (b"\x93NUMPY", "a numpy array"),
+    *((bytes((0x80, protocol)), _PICKLE) for protocol in (2, 3, 4, 5)),
+    (b"GGUF", _GGUF),
+    (b"\x89HDF\r\n\x1a\n", _HDF5),
+    (b"\x93NUMPY", _NUMPY),
 )
-_RESAVE = (
+# A map of one to fifteen texts, or of more; the version of an ONNX model, and the name of who made it.
+_MAP = re.compile(rb"(?:[\x81-\x8f]|\xde..|\xdf.{4})(?:[\xa1-\xbf]|\xd9.)[A-Za-z_/]", re.DOTALL)
+_MODEL = re.compile(rb"\x08[\x01-\x20](?:\x12[\x01-\x40][A-Za-z]|:)")
+
+_RESAVE_TAR = (
     "import sys, torch; "
-    "torch.save(torch.load(sys.argv[1], map_location='cpu', weights_only=True), sys.argv[2])"
+    "torch.save(torch.load(sys.argv[1], map_location='cpu', weights_only=False), sys.argv[2])"
 )
-_RESAVE_TAR = _RESAVE.replace("weights_only=True", "weights_only=False")
-
-
+_SAVE = "from safetensors.numpy import save_file; "
+# For each kind: what it needs of packages, and a program from the file to one of safetensors.
+_PROGRAMS = {
+    _GGUF: (
+        "gguf",
+        "import sys, gguf; " + _SAVE + "r = gguf.GGUFReader(sys.argv[1]); "
+        "save_file({t.name: gguf.quants.dequantize(t.data, t.tensor_type) for t in r.tensors}, sys.argv[2])",
+    ),
+    _HDF5: (
+        "h5py",
+        "import sys, h5py; " + _SAVE + "d = {}; "
+        "h5py.File(sys.argv[1]).visititems(lambda n, o: hasattr(o, 'shape') and d.update({n: o[()]})); "
+        "save_file(d, sys.argv[2])",
+    ),
+    _NUMPY: (
+        "numpy",
+        "import sys, numpy; " + _SAVE + "save_file({'array': numpy.load(sys.argv[1])}, sys.argv[2])",
+    ),
+    _ONNX: (
+        "onnx",
+        "import sys, onnx; from onnx.numpy_helper import to_array; "
+        + _SAVE
+        + "save_file({t.name: to_array(t) for t in onnx.load(sys.argv[1]).graph.initializer}, sys.argv[2])",
+    ),
+    _MSGPACK: (
+        "flax",
+        "import sys, numpy; from flax.serialization import msgpack_restore as r; "
+        "from flax.traverse_util import flatten_dict as f; "
+        + _SAVE
+        + "d = f(r(open(sys.argv[1], 'rb').read()), sep='.'); "
+        "save_file({n: numpy.asarray(x) for n, x in d.items()}, sys.argv[2])",
+    ),
+}
 _ELSEWHERE = "where its classes are, save its tensors by name: torch.save({name: tensor, ...}, 'weights.pt')"
 
 
@@ -50,10 +85,24 @@ def foreign_kind(start: bytes) -> str | None:
     'a GGUF file'
     """
     if start[257:262] == b"ustar":
-        return _TAR
+        return _tar(start)
     if start[8:9] == b"{" or is_legacy(start):
         return None
+    if start[4:8] == b"TFL3":
+        return _TFLITE
+    for pattern, kind in ((_MAP, _MSGPACK), (_MODEL, _ONNX)):
+        if pattern.match(start):
+            return kind
     return next((kind for magic, kind in _MAGICS if start.startswith(magic)), None)
+
+
+def _tar(start: bytes) -> str:
+    """By the name of its first member."""
+    first = start[:100].rstrip(b"\0").removeprefix(b"./")
+    if first in (b"storages", b"tensors", b"pickle", b"sys_info"):
+        return _TAR
+    is_nemo = first.startswith((b"model_weights", b"model_config", b"weights/")) or not first
+    return _NEMO if is_nemo else _TARRED
 
 
 def sniff(fd: int) -> bytes:
@@ -65,21 +114,27 @@ def sniff(fd: int) -> bytes:
 def foreign(path: Path, kind: str) -> Diagnostic:
     """MC006 for a file of another kind; with the command that rewrites it, where there is one."""
     notes: tuple[str, ...] = ()
-    if kind == _TAR:
-        notes = (
-            "torch reads such a file only as a pickle that can run code: do it if you trust who made it",
-        )
-        help = resave(path, _RESAVE_TAR)
-    elif kind == _PICKLE or kind.startswith("a pickle"):
+    help = "convert it to safetensors with its own tools"
+    if kind in _PROGRAMS:
+        package, program = _PROGRAMS[kind]
+        notes = (f"the command needs: pip install {package} safetensors",)
+        help = _command(path, program, ".safetensors")
+    elif kind == _TAR:
+        notes = ("torch reads it only as a pickle that can run code: do it if you trust who made it",)
+        help = _command(path, _RESAVE_TAR, ".pt")
+    elif kind in (_NEMO, _TARRED):
+        place, packed = shlex.quote(str(rewritten(path, ""))), shlex.quote(str(path))
+        unpack = f"mkdir {place} && tar -xf {packed} -C {place}"
+        help = f"unpack it, and name the checkpoint in it (of NeMo, model_weights.ckpt): {unpack}"
+    elif kind == _PICKLE:
         help = _ELSEWHERE
-    else:
-        help = "convert it to safetensors with its own tools"
+    elif kind == _TFLITE:
+        help = "its weights are those of a compiled graph: start from the checkpoint that it was made of"
     return Diagnostic("MC006", f"`{path}` is {kind}", notes=notes, help=help)
 
 
-def resave(path: Path, program: str = _RESAVE) -> str:
-    """How to rewrite a checkpoint of torch as an archive of today, as a command to type."""
-    words = ("python", "-c", program, str(path), str(rewritten(path, ".pt")))
+def _command(path: Path, program: str, suffix: str) -> str:
+    words = ("python", "-c", program, str(path), str(rewritten(path, suffix)))
     return f"rewrite it first: {shlex.join(words)}"
 
 

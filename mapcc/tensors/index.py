@@ -65,7 +65,8 @@ def open_index(
         faults.append(document.fault(message, WEIGHT_MAP, names=tuple(absent), help=_AGAIN))
     if faults:
         raise MappingError(faults)
-    shards = read_shards(paths, select)
+    numbers = {file: number for number, file in enumerate(files)}
+    shards = read_shards(paths, select, {name: numbers[file] for name, file in weight_map.items()})
     faults = list(_differences(document, weight_map, files, shards))
     if faults:
         raise MappingError(faults)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +23,7 @@ class Shards:
     Attributes:
         tensors: by name; one that two files hold is here as in the first of them.
         twice: the names that two files hold, with the second file's index.
-        skipped: entries of the files that are no tensors.
+        skipped: entries of the files that are no tensors, and tensors that an index has in another file.
         is_chosen: whether these are the tensors that were selected, or all of them.
         differing: keys of the metadata on which the files do not agree.
     """
@@ -37,8 +37,15 @@ class Shards:
     differing: tuple[str, ...] = ()
 
 
-def read_shards(paths: Sequence[Path], select: Select = None) -> Shards:
-    """Reads the headers of ``paths``. ``MappingError`` with the faults of all of them at once."""
+def read_shards(
+    paths: Sequence[Path], select: Select = None, claims: Mapping[str, int] | None = None
+) -> Shards:
+    """Reads the headers of ``paths``. ``MappingError`` with the faults of all of them at once.
+
+    Args:
+        claims: which of the files has a tensor that several have: the others are of before it was mended.
+    """
+    claims = claims or {}
     shards = Shards({}, {}, (), {})
     skipped: dict[str, None] = {}
     differing: set[str] = set()
@@ -52,7 +59,14 @@ def read_shards(paths: Sequence[Path], select: Select = None) -> Shards:
             faults.extend(error.diagnostics)
             continue
         for spec in header.tensors:
-            if shards.tensors.setdefault(spec.name, spec) is not spec:
+            known = shards.tensors.setdefault(spec.name, spec)
+            if known is spec:
+                continue
+            if (claimed := claims.get(spec.name)) in (known.file, file):
+                stale = known.file if claimed == file else file
+                skipped[f"{spec.name} of {paths[stale or 0].name} (the index has it elsewhere)"] = None
+                shards.tensors[spec.name] = spec if claimed == file else known
+            else:
                 shards.twice.setdefault(spec.name, file)
         for key, text in header.metadata.items():
             if shards.metadata.setdefault(key, text) != text:

@@ -9,9 +9,10 @@ from collections.abc import Sequence
 _WORD = re.compile(rb"\s+|\w+|[^\w\s]")
 NUMBERS = [b"\0\0\0\0", b"\xff\xff\xff\xff", b"\xff\xff\xff\x7f", b"\1\0\0\0", b"\0\0\1\0", b"\xff" * 8]
 TEXTS = [
-    *b"{ } [ ] ( ) , : \" \\ ' -> # = | * ** . .. ... - 0 1 -1 9 1e999 2.0 1e0 true false null NaN {} []".split(),
-    *b'"" :: \\u0061 \\ud800 \xff \xc3\xa9 \x1b \0 99999999999999999999 9223372036854775808 {i} {a,b}'.split(),
-    *b"[t=q,k] {x:/a+/} *** weight_map keys dtype shape data_offsets sizes groups __metadata__ BF16 F4".split(),
+    *b"{ } [ ] ( ) , : \" \\ ' -> # = | * ** . .. ... - 0 1 -1 9 1e999 2.0 1e0 true false null".split(),
+    *b'NaN {} [] "" :: \\u0061 \\ud800 \xff \xc3\xa9 \x1b \0 99999999999999999999'.split(),
+    *b"9223372036854775808 {i} {a,b} [t=q,k] {x:/a+/} *** weight_map keys dtype shape".split(),
+    *b"data_offsets sizes groups __metadata__ BF16 F4".split(),
     *b"drop where optional use under exists( count( in let dtype create external keep separator".split(),
     *(b"\n", b" ", b"\t", b"\xe2\x80\xa8", b"\xf0\x9f\x98\x80"),
     *(b"[" * 200, b"{" * 200, b'{"a":' * 300, b"(" * 200),

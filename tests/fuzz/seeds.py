@@ -166,7 +166,7 @@ def of_outputs(folder: Path) -> dict[str, list[bytes]]:
     journal = open_journal(folder / "journal", "run", durable=False)
     journal.begin("run")
     for name in ("a.safetensors", "b.safetensors"):
-        journal.add(Entry(name, 40, ("0" * 32, "f" * 32)))
+        journal.add(Entry(name, 40, ("0" * 32, "f" * 32), {}))
     journal.close()
     return {
         "safetensors": [source.read_bytes(), *shards],

@@ -91,7 +91,7 @@ def test_names_that_differ_in_case_only(index: Write, faults: Faults) -> None:
 
 def test_everything_untrue_is_told_at_once(weights: Write, index: Write, faults: Faults) -> None:
     weights("m-1.safetensors", {"a.0.w": W, "a.1.w": W, "extra": W})
-    weights("m-2.safetensors", {"a.2.w": W, "a.0.w": W})
+    weights("m-2.safetensors", {"a.2.w": W, "a.0.w": W, "extra": W})
     one, two = "m-1.safetensors", "m-2.safetensors"
     path = index({"a.0.w": one, "a.1.w": two, "a.2.w": two, "gone.0": one, "gone.1": two})
     found = {fault.message.partition(": ")[2]: fault for fault in faults(open_keyset, path)}
@@ -99,12 +99,25 @@ def test_everything_untrue_is_told_at_once(weights: Write, index: Write, faults:
         "2 tensors are listed, but in none of the shards": ("gone.{0,1}",),
         "1 tensor is in the shards, but not listed": ("extra",),
         "1 tensor is listed in another shard than they are in": ("a.1.w",),
-        "1 tensor is in two shards": ("a.0.w",),
+        "1 tensor is in two shards": ("extra",),
     }
     assert {fault.code for fault in found.values()} == {"MC003"}
     absent = found["2 tensors are listed, but in none of the shards"]
     assert absent.span is not None
     assert absent.span.text == '"gone.0"'
+
+
+@pytest.mark.parametrize("right", ["m-1.safetensors", "m-2.safetensors"])
+def test_the_index_says_which_of_two_is_meant(right: str, weights: Write, index: Write) -> None:
+    """A shard that was mended leaves a stale tensor in another: it is left out, and that is told."""
+    weights("m-1.safetensors", {"a": W, "b": ("F32", (3,))})
+    weights("m-2.safetensors", {"b": ("F32", (5,)), "c": W})
+    manifest = open_keyset(index({"a": "m-1.safetensors", "b": right, "c": "m-2.safetensors"}))
+    number = int(right[2]) - 1
+    assert (manifest.tensors["b"].file, manifest.tensors["b"].shape) == (number, ((3,), (5,))[number])
+    assert list(manifest.names) == ["a", "b", "c"]
+    stale = f"m-{2 - number}.safetensors"
+    assert manifest.skipped == (f"b of {stale} (the index has it elsewhere)",)
 
 
 def test_absent_shards_are_named(two_shards: Path, faults: Faults) -> None:
