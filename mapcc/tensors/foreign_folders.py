@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,8 +10,8 @@ from mapcc.diagnostics.model import Diagnostic
 from mapcc.errors import MappingError
 from mapcc.tensors.disk import reading
 from mapcc.tensors.foreign import foreign, foreign_kind, sniff
+from mapcc.tensors.parts import of_trainer
 
-_ZERO = re.compile(r"(?:bf16_|fp16_)?zero_pp_rank_\d+_mp_rank_\d+_(?:optim|model)_states\.pt")
 _SUFFIXES = (".gguf", ".nemo", ".msgpack", ".h5", ".hdf5", ".keras", ".onnx", ".tflite", ".npy", ".tar")
 _TENSORFLOW = (
     "import sys, numpy, tensorflow as tf; r = tf.train.load_checkpoint(sys.argv[1]); "
@@ -27,13 +26,9 @@ _ORBAX = (
 
 def foreign_folder(path: Path, entries: Sequence[str]) -> Diagnostic | None:
     """MC006 for a folder in a layout that is known, and not read; None for any other."""
-    if any(name.endswith(".distcp") for name in entries):
-        command = _command(
-            "-m", "torch.distributed.checkpoint.format_utils", "dcp_to_torch", path, suffix=".pt"
-        )
-        return _told(path, "a checkpoint of torch.distributed.checkpoint (DCP)", command)
-    if zero := _zero(path, entries):
-        return zero
+    for name in entries[:100]:  # ZeRO: the folder above those of its steps
+        if told := of_trainer(path / name, [p.name for p in _inside(path / name)]):
+            return told
     if any(name.startswith(("_CHECKPOINT_METADATA", "manifest.ocdbt")) for name in entries):
         inside = path / "default" if "default" in entries else path / "items" if "items" in entries else path
         command = _command("-c", _ORBAX, inside.absolute(), suffix=".npz", beside=path)
@@ -53,21 +48,6 @@ def foreign_folder(path: Path, entries: Sequence[str]) -> Diagnostic | None:
         command = _command("-c", _TENSORFLOW, path / stem, suffix=".npz")
         return _told(path, "a checkpoint of TensorFlow", command, "tensorflow numpy")
     return _one_file(path, entries)
-
-
-def _zero(path: Path, entries: Sequence[str]) -> Diagnostic | None:
-    """DeepSpeed's ZeRO: the folder of a step, or the one above it, which its script wants."""
-    above = path
-    if any(_ZERO.fullmatch(name) for name in entries):
-        above = path.absolute().parent
-    elif not any(_ZERO.fullmatch(p.name) for name in entries[:100] for p in _inside(path / name)):
-        return None
-    script = above / "zero_to_fp32.py"
-    words = [str(script)] if script.is_file() else ["-m", "deepspeed.utils.zero_to_fp32"]
-    command = _command(*words, above, suffix="", beside=above)
-    return _told(
-        path, "a checkpoint of DeepSpeed's ZeRO: one flat buffer, cut over its ranks", command, "deepspeed"
-    )
 
 
 def _inside(folder: Path) -> list[Path]:

@@ -84,7 +84,7 @@ def test_the_way_out_of_a_distributed_checkpoint_works(tmp_path: Path, faults: F
     dcp.save({"model": {"w": torch.ones(2, 3)}}, checkpoint_id=tmp_path / "dcp", no_dist=True)
     (fault,) = faults(open_keyset, tmp_path / "dcp")
     assert "(DCP)" in fault.message
-    command = shlex.split(fault.help.partition(": ")[2])
+    command = shlex.split(fault.help.partition(": ")[2].partition(";")[0])
     subprocess.run([sys.executable, *command[1:]], check=True, capture_output=True)
     assert open_keyset(command[-1], select="model").tensors["w"].shape == (2, 3)
 
@@ -104,22 +104,9 @@ def test_folders_are_told_by_what_lies_in_them(kind: str, tmp_path: Path, faults
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(b"")
     (fault,) = faults(open_keyset, tmp_path)
-    assert fault.code == "MC006"
+    assert fault.code == ("MC418" if kind == "ZeRO" else "MC006")
     assert kind in fault.message
     assert str(tmp_path) in fault.help or kind == "T5X"
-
-
-def test_the_folder_of_a_step_of_zero(tmp_path: Path, faults: Faults) -> None:
-    """Its script wants the folder above."""
-    step = tmp_path / "run" / "global_step10"
-    step.mkdir(parents=True)
-    for rank in range(2):
-        (step / f"zero_pp_rank_{rank}_mp_rank_00_optim_states.pt").write_bytes(b"")
-    (tmp_path / "run" / "zero_to_fp32.py").write_text("", "utf-8")
-    (fault,) = faults(open_keyset, step)
-    script, *places = shlex.split(fault.help.partition(": python ")[2])
-    assert script == str(tmp_path / "run" / "zero_to_fp32.py")
-    assert places == [str(tmp_path / "run"), str(tmp_path / "run.rewritten")]
 
 
 @pytest.mark.parametrize(
