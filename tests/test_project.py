@@ -204,3 +204,12 @@ def test_demo(root: Path) -> None:
     found = re.search(r"largest difference of the hidden states: (\S+)", printed)
     assert found, printed
     assert float(found[1]) < 1e-5
+
+
+def test_the_guide_names_all_that_a_program_has() -> None:
+    """Its list of functions tells the truth: every name of the package stands there."""
+    import mapcc
+
+    guide = (Path(__file__).resolve().parents[1] / "docs" / "guide.md").read_text(encoding="utf-8")
+    listed = guide[guide.index("A program has `") :].split("\n\n", 1)[0]
+    assert [name for name in mapcc.__all__ if name != "__version__" and f"`{name}`" not in listed] == []
