@@ -260,7 +260,7 @@ def explain(code: Annotated[str, typer.Argument(metavar="CODE", help="Such as MC
     from mapcc import resources
     from mapcc.diagnostics.codes import CODES
 
-    known = code.upper()
+    known = code.upper() if not code.isdigit() else f"MC{code}"
     if known not in CODES:
         help = f"codes go from {min(CODES)} to {max(CODES)}"
         fail([Diagnostic("MC007", f"no code {code!r}", help=help)])

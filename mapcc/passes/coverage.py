@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 
 from mapcc.diagnostics.fold import fold
 from mapcc.diagnostics.model import Fix, Label
+from mapcc.diagnostics.subtree import lies_in, pattern_text, subtrees
 from mapcc.diagnostics.suggest import Suggester
 from mapcc.ir.bound import Instance
 from mapcc.ir.expr import Unevaluable
 from mapcc.ir.notation import print_name
-from mapcc.ir.patterns import Pattern
+from mapcc.ir.patterns import Deep, Pattern, join
 from mapcc.ir.program import Equation, Listed
 from mapcc.passes import layout as laying
 from mapcc.passes.binder import Binder, NoValue
@@ -19,7 +20,8 @@ from mapcc.passes.dead import report_dead
 from mapcc.passes.elements import check_elements
 from mapcc.passes.indices import domain_conditions
 from mapcc.passes.match import Trie
-from mapcc.passes.offers import Unmatched, fixes_of_source, fixes_of_target
+from mapcc.passes.naming import pattern_of
+from mapcc.passes.offers import Unmatched, fixes_of_module, fixes_of_source, fixes_of_target
 from mapcc.passes.quantised import check_quantised
 from mapcc.passes.quantised_words import not_by_cast, not_by_drop
 from mapcc.passes.questions import CODE, unanswered
@@ -331,9 +333,19 @@ def _unexpected_sources(binder: Binder, left: Unmatched, right: Unmatched | None
         return
     patterns = {print_name(n): n for e in binder.program.equations for u in e.units for n in u.names}
     suggester = Suggester([_skeleton(pattern) for pattern in patterns.values()])
-    for template in left.templates:
+    separator = binder.program.separators[0]
+    others = (name for name in binder.source.tensors if name not in left.names)
+    for module, inside in subtrees(left.templates, others, separator):
+        if module is not None:
+            shown = print_name(pattern_of(pattern_text(module)))
+            message = f"no rule takes anything under `{shown}`: {len(inside)} kinds of tensors"
+            _whole(binder, left, "MC402", message, ("drop", module, separator), inside, right)
+            continue
+        (template,) = inside
         near = suggester.nearest(template)
         hint = f"the nearest pattern is {near}; " if near else ""
+        if right is not None and template in right.templates:
+            hint = f"the target has it too: `{left.kept(template)}`; else "
         binder.findings.add(
             "MC402",
             f"no rule takes `{template}`",
@@ -342,6 +354,30 @@ def _unexpected_sources(binder: Binder, left: Unmatched, right: Unmatched | None
             help=f"{hint}add a rule, or: `{left.statement('drop', template)}`",
             fixes=partial(fixes_of_source, binder.program.mapping.source, template, left, right),
         )
+
+
+def _whole(
+    binder: Binder,
+    side: Unmatched,
+    code: str,
+    message: str,
+    statement: tuple[str, str, str],
+    inside: Sequence[str],
+    other: Unmatched | None,
+) -> None:
+    """One finding for all that lies in a module; its names are complete."""
+    word, module, separator = statement
+    names = [name for name in side.names if lies_in(name, module, separator)]
+    whole = join(pattern_of(pattern_text(module)), Pattern((Deep(),)), separator)
+    pattern = print_name(whole)
+    hint = "add rules"
+    on_both = other is not None and all(template in other.templates for template in inside)
+    if on_both:
+        hint = f"both sides have them: `keep {pattern}`; else add rules"
+    help = f'{hint}, or: `{word} {pattern} because "..."`'
+    fixes = partial(fixes_of_module, binder.program.mapping.source, word, whole, on_both)
+    for name in names:
+        binder.findings.add(code, message, None, name, help=help, fixes=fixes)
 
 
 def _unexpected_parts(binder: Binder, names: list[str]) -> None:
@@ -377,8 +413,18 @@ def _against_target(binder: Binder, left: Unmatched, right: Unmatched) -> None:
         fixes = partial(renamings, instance, number, right, binder.program.mapping.body)
         for name in names:
             binder.findings.add("MC407", message, span, name, help=help, fixes=fixes)
-    for template in templates:
+    separator = binder.program.separators[1]
+    others = (name for name in wanted if name not in right.names)
+    for module, inside in subtrees(templates, others, separator):
+        if module is not None:
+            shown = print_name(pattern_of(pattern_text(module)))
+            message = f"nothing gives anything under `{shown}`: {len(inside)} kinds of tensors"
+            _whole(binder, right, "MC401", message, ("external", module, separator), inside, left)
+            continue
+        (template,) = inside
         hint = f"a rule gives {instead[template]} instead? " if template in instead else ""
+        if template in left.templates:
+            hint = f"the source has it too: `{right.kept(template)}`; else "
         help = f"{hint}write a rule for it, or: `{right.statement('external', template)}`"
         binder.findings.add(
             "MC401",

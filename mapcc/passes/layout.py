@@ -88,7 +88,8 @@ def start(
     for unit, shapes in zip(equation.units, operand_shapes, strict=True):
         whole = None if unit.is_created else result_shape(unit.steps, shapes)
         if isinstance(whole, str):
-            return Problem("MC502", whole, unit.span)
+            what, _, why = whole.partition(": ")
+            return Problem("MC502", f"{what} does not fit its tensors", unit.span, (why,) if why else ())
         wholes.append(whole)
     problem = _ranks(state, wholes, rest_from)
     if problem:

@@ -46,6 +46,12 @@ class Unmatched:
         behind = f" where {print_where(where)}" if where else ""
         return f'{word} {print_name(self.pattern(template))} because "..."{behind}'
 
+    def kept(self, template: str) -> str:
+        """``keep NAME``, for what both sides have under the same name."""
+        where = bounds_of(template, self.names, needed=True)
+        behind = f" where {print_where(where)}" if where else ""
+        return f"keep {print_name(self.pattern(template))}{behind}"
+
     def first(self, template: str) -> str:
         """One of the names that a template stands for."""
         if template in self.names:
@@ -91,6 +97,21 @@ def fixes_of_source(
     yield from _with_bounds(
         source, title, template, left, lambda where: rules.Drop((name,), REASON, rules.Modifiers(where=where))
     )
+
+
+def fixes_of_module(source: Source | None, word: str, whole: Pattern, on_both: bool) -> Iterator[Fix]:
+    """For all that lies in a module: kept, where both sides have the same, or left out."""
+    if source is None:
+        return
+    shown = print_name(whole)
+    if on_both:
+        fix = added(f"keep `{shown}`", source, rules.Keep((whole,)))
+    elif word == "drop":
+        fix = added(f"leave `{shown}` out", source, rules.Drop((whole,), REASON))
+    else:
+        fix = added(f"leave `{shown}` to something else", source, rules.External((whole,), REASON))
+    if fix is not None:
+        yield fix
 
 
 def fixes_of_target(source: Source | None, template: str, right: Unmatched, left: Unmatched) -> Iterator[Fix]:

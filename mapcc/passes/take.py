@@ -86,11 +86,17 @@ class _Recipe:
 def match_sources(binder: Binder) -> None:
     trie = _source_trie(binder)
     failed = excuses(binder.program.failed_left, binder.program.separators[0])
+    any_failed = bool(binder.program.failed_left)
     alone: list[str] = []
     for name, found, numbers in trie.open_matches(binder.source.tensors):
         if found.note is None:
             found.note = [_recipe(leaf, texts, len(numbers)) for leaf, texts in found.leaves]
         candidates = _candidates(binder, found.note, numbers, name)
+        if candidates and any_failed and all(c[0].is_default for c in candidates) and failed.match(name):
+            # A rule that is wrong was to take it: what the default makes of it is no second fault.
+            for taker, _, _ in candidates:
+                _excuse_default(binder, taker)
+            candidates = []
         if len(candidates) == 1:  # nearly always
             _take(binder, name, *candidates[0])
             continue
@@ -107,6 +113,14 @@ def match_sources(binder: Binder) -> None:
         for taker, key, position in candidates:
             _take(binder, name, taker, key, position)
     check_wrappers(binder, alone, trie)
+
+
+def _excuse_default(binder: Binder, taker: _Taker) -> None:
+    """A default that lost its tensors to a rule that is wrong did match."""
+    if taker.drop is not None:
+        binder.dropped_by[id(taker.drop.written)] += 1
+    elif taker.equation is not None:
+        binder.matched[taker.equation.number].failed = True
 
 
 def excuses(patterns: Sequence[Pattern], separator: str) -> Trie:
