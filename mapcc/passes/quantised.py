@@ -312,7 +312,7 @@ class _Checker:
             return
         for name in names:
             self.binder.findings.add(
-                CODE,
+                "MC416",
                 message,
                 span,
                 name,
