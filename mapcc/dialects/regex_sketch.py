@@ -147,7 +147,10 @@ def sketch(pattern: str, template: str) -> tuple[str, str, tuple[str, ...]]:
     ('head{,.**}', 'tail{,.**}')
     """
     reader, left = _Reader(), _Pieces()
-    tokens = list(_parser.parse(pattern))
+    try:
+        tokens = list(_parser.parse(pattern))
+    except re.error as error:
+        raise NoSketch(f"no regular expression: {error}") from None
     if tokens and str(tokens[-1][1]) in ("AT_END", "AT_END_STRING"):
         tokens.pop()
         reader.end = True
@@ -183,8 +186,8 @@ def _same_variables(left: list[str], right: list[str]) -> None:
     theirs = [piece for piece in right if piece.startswith("\0")]
     for mark in ("*", "{"):
         # Stars and groups pair by position, indices by name.
-        first = [p for p in ours if p[1] == mark and p[1:-1].strip("{") not in _INDICES]
-        second = [p for p in theirs if p[1] == mark and p[1:-1].strip("{") not in _INDICES]
+        first = [p for p in ours if p[1:2] == mark and p[1:-1].strip("{") not in _INDICES]
+        second = [p for p in theirs if p[1:2] == mark and p[1:-1].strip("{") not in _INDICES]
         if first != second:
             raise NoSketch("variables in another order, or left out, on the right")
     if {p for p in ours if p[1:2] == "{"} != {p for p in theirs if p[1:2] == "{"}:

@@ -34,7 +34,7 @@ def escaped(char: str) -> str:
         return json.dumps(char)[1:-1]
     if char.isprintable():
         return char
-    units = char.encode("utf-16-be").hex()
+    units = char.encode("utf-16-be", "surrogatepass").hex()
     return "".join(f"\\u{units[at : at + 4]}" for at in range(0, len(units), 4))
 
 

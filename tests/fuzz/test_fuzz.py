@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from mapcc.errors import MappingError
 from tests.fuzz.readers import READERS
 
 # Those that read a mapping or a table match and solve as well: fewer of them.
@@ -27,3 +29,28 @@ def test_diagnostics_only(count: int, is_costly: bool, tmp_path: Path) -> None:
     assert list(found) == wanted
     # Where nothing is ever taken, what stands behind the first check is not tried.
     assert not [reader for reader, taken in found.items() if int(taken) == 0]
+
+
+# Each of these came out of ``python -m tests.fuzz`` as a traceback.
+FOUND = {
+    "a surrogate": ("torchtitan", 'from_hf_map = {"a\\ud800.w": "b.w"}\n'),
+    "an empty pattern": (
+        "transformers",
+        'M = [WeightConverter(source_patterns=["q.w", "k.w"], target_patterns="", '
+        "operations=[Concatenate(dim=0)])]\n",
+    ),
+    "a dimension beyond all": (
+        "transformers",
+        'M = [WeightConverter(source_patterns=["q.w", "k.w"], target_patterns="qk.w", '
+        "operations=[Concatenate(dim=99999999999999999999)])]\n",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", FOUND)
+def test_what_was_found(what: str, tmp_path: Path) -> None:
+    dialect, text = FOUND[what]
+    (tmp_path / "table.py").write_text(text, "utf-8")
+    (tmp_path / "keys.json").write_text('{"a.w": [2]}', "utf-8")
+    with suppress(MappingError):
+        READERS[f"table-{dialect}"][2](tmp_path / "table.py")

@@ -13,6 +13,7 @@ from mapcc.dialects.transformers.table import Operation, Transform
 from mapcc.ir.axes import Atom, Dim, Product, Rest, Shape, Sum
 from mapcc.ir.notation import print_part, print_shape
 from mapcc.ir.patterns import Text
+from mapcc.tensors.spec import MAX_RANK
 
 # Every chunk and pair of this size comes out even; what is small is a structure's own size.
 _SIZE = 5040
@@ -40,7 +41,9 @@ def tried(entry: Transform, namer: Namer) -> tuple[str, tuple[str, ...]]:
         pattern: [name.replace("*", str(k)) for k in range(_MEMBERS if "*" in name else 1)]
         for name, pattern in sources.items()
     }
-    shape = (_SIZE,) * _rank(entry.operations)
+    if (rank := _rank(entry.operations)) > MAX_RANK:
+        raise NoSketch(f"a dimension beyond the {MAX_RANK} that a tensor has")
+    shape = (_SIZE,) * rank
     made = equations(
         namer.targets[0], namer, entry.operations, collected, lambda _: shape, _model(entry, namer)
     )
@@ -54,8 +57,8 @@ def tried(entry: Transform, namer: Namer) -> tuple[str, tuple[str, ...]]:
 
 def _literal(pattern: str) -> str:
     pattern = pattern.replace(r"\.", ".")
-    if _SPECIAL.search(pattern):
-        raise NoSketch("a regular expression in a converter")
+    if _SPECIAL.search(pattern) or not pattern:
+        raise NoSketch("a regular expression in a converter, or nothing")
     return pattern
 
 
@@ -98,7 +101,9 @@ def _around(names: Sequence[str]) -> tuple[str, str]:
 
 
 def _name(operand: Operand, patterns: Sequence[str], around: tuple[str, str]) -> str:
-    pattern = next(p for p in patterns if p.replace("*", "0") == operand.names[0])
+    pattern = next((p for p in patterns if p.replace("*", "0") == operand.names[0]), None)
+    if pattern is None:
+        raise NoSketch(f"`{operand.names[0]}` is none of its patterns")
     axis = f"[{operand.axis}]"
     written = axis.join(print_part(Text(part)) if part else "" for part in pattern.split("*"))
     return around[0] + written + around[1]
