@@ -108,6 +108,9 @@ def _layout(
         problem = laying.add_targets(state, target_shapes, lookup)
         if problem:
             return problem
+    problem = laying.fuse(state) if state.free() else None
+    if problem:
+        return problem
     return laying.unsolved(state, binder.target is not None) or laying.finish(state)
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate, pairwise
 from math import prod
 
 from mapcc.ir import rules
-from mapcc.ir.axes import REST, Shape, atoms, expand_rest, has_rest, named_rank, size
+from mapcc.ir.axes import REST, Atom, Dim, Product, Shape, Sum, atoms, expand_rest, has_rest, named_rank, size
 from mapcc.ir.bound import Layout, Move
 from mapcc.ir.expr import Config, Count, Name, Unevaluable, Value, evaluate, leaves
 from mapcc.ir.notation import print_condition, print_name, print_shape
@@ -18,6 +18,7 @@ from mapcc.passes import sizes as solving
 from mapcc.passes.moves import join_neighbours, link_moves, term_blocks
 from mapcc.passes.segments import name_axes
 from mapcc.passes.values import result_shape
+from mapcc.passes.words import condition_leaves
 from mapcc.text import Span
 
 TensorShape = tuple[int, ...]
@@ -236,6 +237,51 @@ def add_targets(state: Solving, shapes: Sequence[TensorShape | None], lookup: Lo
             return Problem("MC308", message, target.span)
         _shape_equations(state, shape, whole, f"the target's {print_name(target.name)}", target.span)
     return _solve(state, lookup)
+
+
+def fuse(state: Solving) -> Problem | None:
+    """Axes that stand side by side wherever they stand are one: how their product parts is no matter."""
+    known = state.solver.known
+    shapes = (*state.unit_shapes, *state.target_shapes)
+    followers: dict[str, set[str]] = {}
+    leaders: dict[str, set[str]] = {}
+    for shape in shapes:
+        for run in _runs(shape):
+            for first, second in pairwise(["", *run, ""]):
+                followers.setdefault(first, set()).add(second)
+                leaders.setdefault(second, set()).add(first)
+    asked = {
+        leaf.name for c in state.equation.conditions for leaf in condition_leaves(c) if isinstance(leaf, Name)
+    }
+    asked |= {axis.atom for name in _names(state.equation) for axis in name_axes(name)}
+    free = {atom for atom in state.free() if not atom.startswith(REST)} - asked
+    fused = [
+        atom
+        for atom in sorted(free)
+        for following in followers.get(atom, ())
+        if followers[atom] == {following} and leaders[following] == {atom} and following in free
+    ]
+    known.update(dict.fromkeys(fused, 1))
+    if not fused:
+        return None
+    state.solver.solve()
+    state.solver.finish()
+    return _faults(state)
+
+
+def _runs(dims: Sequence[Dim]) -> Iterator[list[str]]:
+    """The axes of each product, in order; whatever else stands there parts them."""
+    for dim in dims:
+        match dim:
+            case Atom(name):
+                yield [name]
+            case Product(factors):
+                yield [factor.name if isinstance(factor, Atom) else "" for factor in factors]
+                yield from _runs([factor for factor in factors if not isinstance(factor, Atom)])
+            case Sum(parts):
+                yield from _runs(parts)
+            case _:
+                pass
 
 
 def unsolved(state: Solving, has_target: bool) -> Problem | None:
