@@ -100,7 +100,9 @@ class Question:
         names = len(self.source.tensors) + (len(self.target.tensors) if self.target else 0)
         equations = len(checked.bound.program.equations) if checked.bound else 0
         if tries is None:
-            tries = max(1, min(MAX_TRIES, TRIED_NAMES // (names + 10 * equations + 1)))
+            source = checked.bound.program.mapping.source if checked.bound else None
+            text = len(source.text) if source else 0  # which each try reads again
+            tries = max(1, min(MAX_TRIES, TRIED_NAMES // (names + 10 * equations + text + 1)))
         answer = Answer(checked.diagnostics, checked.bound is not None)
         return replace(checked, diagnostics=with_proven_fixes(answer, ask, tries))
 
