@@ -22,8 +22,6 @@ from mapcc.tensors.quantised.table import F8
 from mapcc.tensors.spec import Manifest, TensorSpec
 from mapcc.text import Span
 
-CODE = "MC416"
-
 
 @dataclass(frozen=True, slots=True)
 class _Way:
@@ -323,8 +321,8 @@ class _Checker:
 
 
 def _is_allowed(binder: Binder, allows: tuple[rules.Allow, ...]) -> bool:
-    saying = [allow for allow in allows if CODE in allow.codes]
-    binder.bound.allowed += [(allow, CODE) for allow in saying]
+    saying = [allow for allow in allows if "MC416" in allow.codes]
+    binder.bound.allowed += [(allow, "MC416") for allow in saying]
     return bool(saying)
 
 

@@ -52,7 +52,7 @@ def read_factory(where: str) -> dict[str, TensorSpec]:
         state = built.state_dict() if hasattr(built, "state_dict") else built
     if not isinstance(state, Mapping):
         kind = type(built).__name__
-        raise _failed(where, f"it returned {kind}, not a torch.nn.Module or a dict of tensors")
+        raise _failed(where, f"it is {kind}, not a torch.nn.Module or a dict of tensors")
     return {str(name): spec for name, value in state.items() if (spec := _spec(where, name, value, torch))}
 
 
