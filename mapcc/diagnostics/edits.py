@@ -16,7 +16,7 @@ def apply_edits(text: str, edits: Iterable[Edit]) -> str:
     Raises:
         ValueError: two of them overlap, or one lies outside of the text.
 
-    >>> from mapcc.text import Source
+    >>> from mapcc.text import Source, Span
     >>> source = Source("m", "a=>b{")
     >>> edits = [Edit(Span(source, 4, 4), " "), Edit(Span(source, 1, 3), " -> ")]
     >>> apply_edits(source.text, edits)

@@ -10,8 +10,6 @@ from mapcc.ir.program import Listed
 from mapcc.passes.binder import Binder
 from mapcc.passes.segments import name_axes
 
-CODE = "MC821"
-
 # The pieces of a model are called by number; a query and a key are no copies of each other.
 _RANK = re.compile(r"(?:r|rank|tp|mp|dp|shard|part|gpu)?[-_]?[0-9]+", re.IGNORECASE)
 
@@ -35,14 +33,14 @@ def check_replicas(binder: Binder) -> None:
         if other is not None:
             found.setdefault(id(listed.written), _Dropped(listed)).names[name] = other
     for dropped in found.values():
-        allowing = [allow for allow in dropped.listed.allow if CODE in allow.codes]
-        binder.bound.allowed += [(allow, CODE) for allow in allowing]
+        allowing = [allow for allow in dropped.listed.allow if "MC821" in allow.codes]
+        binder.bound.allowed += [(allow, "MC821") for allow in allowing]
         if allowing:
             continue
         name, other = next(iter(dropped.names.items()))
         for each in dropped.names:
             binder.findings.add(
-                CODE,
+                "MC821",
                 "copies on other ranks are dropped, and nothing compares them with the one that is taken",
                 dropped.listed.span,
                 each,
