@@ -13,6 +13,7 @@ def describe_containers(key_set: Manifest) -> tuple[str, ...]:
     """One line for each container of quantised weights that a key set has; none if it has none.
 
     >>> from mapcc.tensors.dtypes import DTYPES
+    >>> from mapcc.tensors.spec import TensorSpec
     >>> f8, f32 = DTYPES["F8_E4M3"], DTYPES["F32"]
     >>> specs = (TensorSpec("a.weight", f8, (288, 144)), TensorSpec("a.weight_scale_inv", f32, (3, 2)))
     >>> describe_containers(Manifest({s.name: s for s in specs}, (), "", None, {}))
