@@ -60,6 +60,6 @@ def _group_in(name: Pattern) -> tuple[Span, str] | None:
     texts = ["".join(p.text for p in member if isinstance(p, Text)) for member in part.members]
     labels = ",".join(texts)
     found = span.text.find("{" + labels + "}")
-    if found < 0 or not all(re.fullmatch(r"[\w./-]+", text) for text in texts):
+    if span.text.count("{" + labels + "}") != 1 or not all(re.fullmatch(r"[\w./-]+", text) for text in texts):
         return None
     return Span(span.source, span.start + found, span.start + found + len(labels) + 2), labels

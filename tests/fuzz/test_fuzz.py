@@ -54,3 +54,13 @@ def test_what_was_found(what: str, tmp_path: Path) -> None:
     (tmp_path / "keys.json").write_text('{"a.w": [2]}', "utf-8")
     with suppress(MappingError):
         READERS[f"table-{dialect}"][2](tmp_path / "table.py")
+
+
+@pytest.mark.parametrize(
+    "text", ["a.{i}.{q,k}.{i}.{q,k} -> b.{i}", 'a."{q,k}".{q,k} -> b', "a.{q,k}.{q,k} -> b"]
+)
+def test_groups_that_are_written_alike(text: str, tmp_path: Path) -> None:
+    """Found by the target of mappings: the help for a group without a partner looked for its text."""
+    (tmp_path / "m.mapcc").write_text(text, "utf-8")
+    (tmp_path / "keys.json").write_text('{"a.w": [2]}', "utf-8")
+    READERS["mapping"][2](tmp_path / "m.mapcc")
