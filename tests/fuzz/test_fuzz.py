@@ -56,9 +56,7 @@ def test_what_was_found(what: str, tmp_path: Path) -> None:
         READERS[f"table-{dialect}"][2](tmp_path / "table.py")
 
 
-@pytest.mark.parametrize(
-    "text", ["a.{i}.{q,k}.{i}.{q,k} -> b.{i}", 'a."{q,k}".{q,k} -> b', "a.{q,k}.{q,k} -> b"]
-)
+@pytest.mark.parametrize("text", ["b.{i} -> a.{i}.{q,k}.{q,k}", 'b -> a."{q,k}".{q,k}', "b -> a.{q,k}.{q,k}"])
 def test_groups_that_are_written_alike(text: str, tmp_path: Path) -> None:
     """Found by the target of mappings: the help for a group without a partner looked for its text."""
     (tmp_path / "m.mapcc").write_text(text, "utf-8")
