@@ -197,7 +197,7 @@ def _part(
     except MemoryError as size:
         raise MappingError([too_large(int(str(size)))]) from None
     before = usual_prefix(to, targets) if prefix is None else prefix
-    written = write(results, to, before, targets, adapter.alpha_dtype, fields, is_transposed)
+    written = write(results, to, before, targets, adapter.alpha_type, fields, is_transposed)
     return _Part(adapter, results, written)
 
 

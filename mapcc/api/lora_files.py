@@ -11,10 +11,13 @@ from typing import TYPE_CHECKING
 from mapcc.api.checking import KeySet, held, opened_mapping, parse, raise_if_any
 from mapcc.diagnostics.model import Diagnostic, Diagnostics
 from mapcc.errors import MappingError
+from mapcc.tensors.dtypes import DTYPES
+from mapcc.tensors.safetensors import header_bytes
 from mapcc.tensors.spec import Manifest
 
 if TYPE_CHECKING:
-    from mapcc.lora.model import Array, Fault
+    from mapcc.lora.model import Fault
+    from mapcc.lora.values import Array
 
 FILE = "pytorch_lora_weights.safetensors"  # as Diffusers looks for it
 PEFT_FILE = "adapter_model.safetensors"
@@ -114,10 +117,6 @@ def save(
     Raises:
         MappingError: MC005.
     """
-    import numpy as np
-    from safetensors import SafetensorError
-    from safetensors.numpy import save_file
-
     from mapcc.lora.config import CONFIG, METADATA
 
     path = out if out.suffix == ".safetensors" else out / (PEFT_FILE if to == "peft" else FILE)
@@ -126,15 +125,27 @@ def save(
     part = path.with_name(f"{path.name}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        whole = {n: np.ascontiguousarray(array).reshape(array.shape) for n, array in tensors.items()}
-        save_file(whole, part, {"format": "pt", **kept})
+        _write(tensors, part, {"format": "pt", **kept})
         if config is not None:
             beside = path.with_name(f"{CONFIG}.part")
             beside.write_text(json.dumps(config, indent=2) + "\n", "utf-8")
             beside.replace(path.with_name(CONFIG))
         part.replace(path)
-    except (OSError, SafetensorError) as error:
+    except OSError as error:
         part.unlink(missing_ok=True)
-        why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        why = error.strerror or str(error)
         raise MappingError([Diagnostic("MC005", f"cannot write `{path}`: {why.lower()}")]) from None
     return path
+
+
+def _write(tensors: Mapping[str, Array], path: Path, metadata: Mapping[str, str]) -> None:
+    """The widest types first, so that every tensor begins where its type wants it, and then by name."""
+    from mapcc.lora.values import codes_of, type_of
+
+    order = sorted(tensors.items(), key=lambda pair: (-pair[1].itemsize, pair[0]))
+    specs = [(name, DTYPES[type_of(array)], array.shape) for name, array in order]
+    header, _ = header_bytes(specs, metadata)
+    with path.open("wb") as file:
+        file.write(header)
+        for _, array in order:
+            file.write(codes_of(array).data)

@@ -11,11 +11,12 @@ from mapcc.lora.arrays import read, unreadable
 from mapcc.lora.config import CONFIG, LARGEST, PeftConfig, read_config
 from mapcc.lora.experts import read_experts
 from mapcc.lora.groups import Group, keep_one_prefix, sort_out, strange_fault
-from mapcc.lora.model import Adapter, Array, Fault, Product, Whole
+from mapcc.lora.model import Adapter, Fault, Product, Whole
 from mapcc.lora.modules import Modules
 from mapcc.lora.names import Role, is_partial, told
 from mapcc.lora.products import fits
 from mapcc.lora.shaped import Misshapen, factors_of, is_turned
+from mapcc.lora.values import Array, added, cast, number, scaled, type_of
 from mapcc.tensors.spec import Manifest, TensorSpec
 
 PEFT = "base_model.model."
@@ -88,8 +89,8 @@ class _Scales:
             if array.size != 1:
                 self.vectors.append(alpha.name)
                 return 1.0
-            self.out.alpha_dtype = self.out.alpha_dtype or array.dtype
-            alpha_is = float(array.reshape(()))
+            self.out.alpha_type = self.out.alpha_type or type_of(array)
+            alpha_is = number(array)
             if not abs(alpha_is) <= LARGEST:
                 self.unbounded.setdefault(f"{alpha.name} is {alpha_is}", names)
                 return 1.0
@@ -175,7 +176,7 @@ def _read_groups(
 
 
 def _is_one_number(alpha: Array | None) -> bool:
-    return alpha is None or (alpha.size == 1 and abs(float(alpha.reshape(()))) <= LARGEST)
+    return alpha is None or (alpha.size == 1 and abs(number(alpha)) <= LARGEST)
 
 
 def _twice(group: Group) -> str:
@@ -215,13 +216,13 @@ def _read_whole(
     if role is Role.UP_BIAS:
         factors = out.factors.get(name.removesuffix(".bias") + ".weight")
         if factors and factors[0].scale != 1.0:
-            array = (array.astype("<f8") * factors[0].scale).astype("<f4")
+            array = cast(scaled(cast(array, "F64"), factors[0].scale), "F32")
     known = out.whole.get(name)
     if known is not None and known.replaces != (role is Role.REPLACED):
         message = f"{name} is given whole, and as a difference"
         out.faults.append(Fault("MC901", message, tuple(out.origins[name])))
     elif known is not None:
-        array = (known.array.astype("<f8") + array.astype("<f8")).astype("<f4")
+        array = added(known.array, array)
     out.whole[name] = Whole(array, role is Role.REPLACED)
 
 

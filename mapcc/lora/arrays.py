@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import ml_dtypes
 import numpy as np
 
-from mapcc.lora.model import Array
+from mapcc.lora.values import TYPES, Array
 from mapcc.tensors.spec import Manifest, TensorSpec
-
-DTYPES: dict[str, np.dtype[Any]] = {
-    "F16": np.dtype("<f2"),
-    "BF16": np.dtype(ml_dtypes.bfloat16),
-    "F32": np.dtype("<f4"),
-    "F64": np.dtype("<f8"),
-}
 
 
 def unreadable(spec: TensorSpec) -> str:
     """Why a tensor's values cannot be had, or ""."""
     if spec.file is None:
         return "it has no values here"
-    if spec.dtype is None or spec.dtype.name not in DTYPES:
+    if spec.dtype is None or spec.dtype.name not in TYPES:
         return f"it is {spec.dtype and spec.dtype.name}; an adapter is of F16, BF16, F32 or F64"
     return ""
 
@@ -31,7 +21,7 @@ def read(manifest: Manifest, spec: TensorSpec) -> Array:
     """A tensor's values, mapped, not copied."""
     assert spec.dtype is not None
     assert spec.file is not None
-    dtype = DTYPES[spec.dtype.name]
+    dtype = TYPES[spec.dtype.name]
     if not spec.numel:
         return np.zeros(spec.shape, dtype)
     count = (spec.end - spec.begin) // dtype.itemsize

@@ -8,8 +8,9 @@ from math import isclose
 
 import numpy as np
 
-from mapcc.lora.model import Array, Factors, alike, balanced
+from mapcc.lora.model import Factors, balanced
 from mapcc.lora.parts import Part, Unfollowable
+from mapcc.lora.values import Array, alike
 
 
 def grouped(parts: Sequence[Part]) -> list[list[Part]]:
@@ -77,15 +78,16 @@ def magnitude_of(parts: Sequence[Part], shape: tuple[int, int]) -> tuple[Array |
     if len(sides) != 1 or any(part.factors.magnitude is None for part in parts):
         raise Unfollowable("DoRA's magnitudes are of some of its parts only")
     [by_column] = sides
-    out = np.zeros(shape[1] if by_column else shape[0], alike([_norms(part) for part in parts])[0].dtype)
+    norms = alike([_norms(part) for part in parts])
+    out = np.zeros(shape[1] if by_column else shape[0], norms[0].dtype)
     given = np.zeros(out.shape, bool)
-    for part in parts:
+    for part, own_norms in zip(parts, norms, strict=True):
         rows, columns = (part.rows, part.to_rows), (part.columns, part.to_columns)
         along, across = (columns, rows) if by_column else (rows, columns)
         own = part.factors.up.shape[0] if part.factors.by_column else part.factors.down.shape[1]
         if len(across[0]) != own or len(across[1]) != (shape[0] if by_column else shape[1]):
             raise Unfollowable("DoRA's magnitudes are norms of whole rows, and it cuts or joins these")
-        out[along[1]] = _norms(part)[along[0]]
+        out[along[1]] = own_norms[along[0]]
         given[along[1]] = True
     if not given.all():
         raise Unfollowable("DoRA's magnitudes are of some of its parts only")

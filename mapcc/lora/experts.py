@@ -14,9 +14,10 @@ import numpy as np
 from mapcc.lora.arrays import read, unreadable
 from mapcc.lora.config import PeftConfig
 from mapcc.lora.groups import Group
-from mapcc.lora.model import Adapter, Array, Factors, Fault
+from mapcc.lora.model import Adapter, Factors, Fault
 from mapcc.lora.modules import Modules
 from mapcc.lora.names import Role
+from mapcc.lora.values import Array, alike
 from mapcc.tensors.spec import Manifest, TensorSpec
 
 Scale = Callable[[str, int, TensorSpec | None, tuple[str, ...]], float]
@@ -165,11 +166,13 @@ def fused(blocks: Sequence[Factors], experts: int, inputs_first: bool) -> tuple[
     first = blocks[0]
     ends = (first.up.shape[0], first.down.shape[1])
     outputs, inputs = ends[::-1] if inputs_first else ends
-    down = np.zeros((experts, rank, inputs), first.down.dtype)
-    up = np.zeros((outputs, rank, experts), first.up.dtype)
-    for block in blocks:
+    downs, ups = alike([block.down for block in blocks]), alike([block.up for block in blocks])
+    if inputs_first:
+        downs, ups = [up.T for up in ups], [down.T for down in downs]
+    down = np.zeros((experts, rank, inputs), downs[0].dtype)
+    up = np.zeros((outputs, rank, experts), ups[0].dtype)
+    for block, own_down, own_up in zip(blocks, downs, ups, strict=True):
         expert = block.first // block.up.shape[0]
-        own_down, own_up = (block.up.T, block.down.T) if inputs_first else (block.down, block.up)
         down[expert, : block.rank] = own_down
         up[:, : block.rank, expert] = own_up
     return down.reshape(experts * rank, inputs), up.reshape(outputs, rank * experts)

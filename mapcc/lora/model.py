@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Any
 
-import numpy as np
-
+from mapcc.lora.values import Array, cast, is_finite, scaled
 from mapcc.text import Span
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +85,7 @@ class Adapter:
         origins: the names in the file, by the tensor of the model that they are for.
         prefix: what stood before the modules' names.
         left_out: names that do not begin with the prefix that was asked for.
-        alpha_dtype: of the alphas; None if there are none.
+        alpha_type: of the alphas; "" if there are none.
         notes: what is to be said, and of which of the model's tensors.
     """
 
@@ -100,25 +96,8 @@ class Adapter:
     faults: list[Fault] = field(default_factory=list)
     prefix: str = ""
     left_out: int = 0
-    alpha_dtype: np.dtype[Any] | None = None
+    alpha_type: str = ""
     notes: dict[str, list[str]] = field(default_factory=dict)
-
-
-def alike(arrays: list[Array]) -> list[Array]:
-    """In one type: their own, or float32 for a mixture of halves."""
-    types = {array.dtype for array in arrays}
-    if len(types) == 1:
-        return arrays
-    widest = np.dtype("<f8") if np.dtype("<f8") in types else np.dtype("<f4")
-    return [array.astype(widest) for array in arrays]
-
-
-def scaled(array: Array, scale: float) -> Array:
-    """``array * scale``, computed in F32 (F64 for F64) and rounded once to its type."""
-    wide = np.dtype("<f8" if array.dtype == np.float64 else "<f4")
-    with np.errstate(over="ignore", under="ignore"):
-        out: Array = np.multiply(array.astype(wide), scale, dtype=wide).astype(array.dtype)
-    return out
 
 
 def balanced(factors: Factors) -> Factors:
@@ -132,7 +111,7 @@ def balanced(factors: Factors) -> Factors:
     while 0 < down * 2 < up:
         down, up = down * 2, up / 2
     new_down, new_up = scaled(factors.down, down), scaled(factors.up, up)
-    if not (np.isfinite(new_down).all() and np.isfinite(new_up).all()):
-        new_down = scaled(factors.down.astype("<f4"), down)
-        new_up = scaled(factors.up.astype("<f4"), up)
+    if not (is_finite(new_down) and is_finite(new_up)):
+        new_down = scaled(cast(factors.down, "F32"), down)
+        new_up = scaled(cast(factors.up, "F32"), up)
     return replace(factors, down=new_down, up=new_up, scale=1.0)

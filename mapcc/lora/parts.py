@@ -9,7 +9,8 @@ from math import prod
 import numpy as np
 
 from mapcc.ir.bound import BoundMapping, Instance, Move
-from mapcc.lora.model import Array, Factors, scaled
+from mapcc.lora.model import Factors
+from mapcc.lora.values import Array, scaled
 
 
 class Unfollowable(Exception):

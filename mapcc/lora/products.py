@@ -9,12 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from math import prod
 
-import numpy as np
-
 from mapcc.ir.bound import BoundMapping
 from mapcc.lora.follow import follow, is_computed, plain
-from mapcc.lora.model import Array, Factors, Product
+from mapcc.lora.model import Factors, Product
 from mapcc.lora.parts import Unfollowable
+from mapcc.lora.values import Array, number, scalar
 
 _PAIRS = ((".hada_w1_a", ".hada_w1_b"), (".hada_w2_a", ".hada_w2_b"))
 
@@ -65,7 +64,7 @@ def follow_product(bound: BoundMapping, target: str, products: Mapping[str, Prod
         out[up] = factors.up
         out[down] = factors.down.reshape(factors.rank, prod(shape[1:]))
         if at == 0:
-            out[".alpha"] = np.array(factors.scale * factors.rank, "<f4")
+            out[".alpha"] = scalar(factors.scale * factors.rank, "F32")
     return Product("LoHa", out)
 
 
@@ -78,7 +77,7 @@ def _is_plain_loha(product: Product) -> bool | None:
 def _pair(product: Product, at: int) -> Factors:
     up, down = (product.tensors[name] for name in _PAIRS[at])
     alpha = product.tensors.get(".alpha")
-    scale = 1.0 if alpha is None or at else float(alpha.reshape(())) / down.shape[0]
+    scale = 1.0 if alpha is None or at else number(alpha) / down.shape[0]
     return Factors(down.reshape(down.shape[0], -1), up.reshape(up.shape[0], -1), scale)
 
 

@@ -10,9 +10,10 @@ import numpy as np
 
 from mapcc.ir.bound import BoundMapping
 from mapcc.lora.follow import adapted, follow
-from mapcc.lora.model import Adapter, Array, Factors, Fault, Product, Whole, alike, scaled
+from mapcc.lora.model import Adapter, Factors, Fault, Product, Whole
 from mapcc.lora.parts import Unfollowable, indices, linear
 from mapcc.lora.products import follow_product
+from mapcc.lora.values import Array, alike, scaled
 
 _MERGE = "merge the adapter into the weights, and convert those"
 
@@ -97,15 +98,16 @@ def moved(bound: BoundMapping, target: str, arrays: Mapping[str, Array], replace
     """
     instance, number = bound.given[target]
     shape = instance.layout.target_shapes[number]
-    present = [a for name, a in arrays.items() if instance in bound.taken.get(name, ())]
-    out = np.zeros(prod(shape), alike(present)[0].dtype)
+    names = [name for name in arrays if instance in bound.taken.get(name, ())]
+    own = dict(zip(names, alike([arrays[name] for name in names]), strict=True))
+    out = np.zeros(prod(shape), own[names[0]].dtype)
     given = np.zeros(prod(shape) if replaces else 0, bool)
     for move in instance.layout.moves:
-        names = instance.sources[move.source]
-        if move.target != number or not any(name in arrays for name in names):
+        operand = instance.sources[move.source]
+        if move.target != number or not any(name in own for name in operand):
             continue
         factor = linear(instance, move, is_difference=not replaces)
-        source = np.ascontiguousarray(arrays[names[0]]).reshape(-1)
+        source = np.ascontiguousarray(own[operand[0]]).reshape(-1)
         taken = indices([(n, s) for n, s, _ in move.dims], move.source_offset)
         to = indices([(n, t) for n, _, t in move.dims], move.target_offset)
         out[to] = source[taken] if factor == 1.0 else scaled(source[taken], factor)

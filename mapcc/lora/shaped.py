@@ -8,8 +8,9 @@ from math import prod
 
 import numpy as np
 
-from mapcc.lora.model import Array, Factors
+from mapcc.lora.model import Factors
 from mapcc.lora.names import Role
+from mapcc.lora.values import Array, contracted
 from mapcc.tensors.spec import Manifest
 
 Shape = tuple[int, ...]
@@ -89,9 +90,7 @@ def _contracted(mid: Array, down: Array, up: Array) -> Array:
     rank, inner = mid.shape[:2]
     if up.size != up.shape[0] * rank or down.shape[0] != inner or down.size != inner * down.shape[1]:
         raise Misshapen(Role.MID)
-    inputs = down.reshape(inner, -1).astype("<f8")
-    out = np.einsum("ns...,si->ni...", mid.astype("<f8"), inputs)
-    return np.ascontiguousarray(out.astype("<f8" if mid.dtype == np.float64 else "<f4"))
+    return contracted(mid, down.reshape(inner, -1))
 
 
 def _with_magnitude(factors: Factors, arrays: Arrays, by_column: bool) -> Factors:

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import frexp, prod
-from typing import Any
 
 import numpy as np
 
 from mapcc.lora.blocks import stacked
 from mapcc.lora.experts import fused, is_inputs_first, registered
-from mapcc.lora.model import Array, Factors, Fault, Whole, balanced
+from mapcc.lora.model import Factors, Fault, Whole, balanced
 from mapcc.lora.parts import Unfollowable
 from mapcc.lora.peft_config import PeftModule, peft_config
 from mapcc.lora.readers import OWN, TITLES, Shapes
 from mapcc.lora.results import Results
+from mapcc.lora.values import Array, identity, is_finite, is_zero, number, scalar, type_of
 
 
 @dataclass(slots=True)
@@ -34,7 +34,7 @@ def write(
     reader: str,
     prefix: str,
     targets: Shapes,
-    alpha_dtype: np.dtype[Any] | None = None,
+    alpha_type: str = "",
     source_config: Mapping[str, object] | None = None,
     is_transposed: bool | None = None,
 ) -> Written:
@@ -44,11 +44,11 @@ def write(
         reader: one of ``READERS``; "" is any that takes ``lora_A`` and ``lora_B`` with a scale of 1.
         prefix: before all names.
         targets: all tensors of the target, with their shapes.
-        alpha_dtype: of alphas, if the source has some.
+        alpha_type: of alphas, if the source has some, or "".
         source_config: PEFT's, of the source.
         is_transposed: what the class of the target's fused experts says; None: what their names tell.
     """
-    writer = _Writer(results, reader, prefix, targets, alpha_dtype, is_transposed)
+    writer = _Writer(results, reader, prefix, targets, alpha_type, is_transposed)
     writer.all(dict(source_config or {}))
     return writer.out
 
@@ -60,14 +60,14 @@ class _Writer:
         reader: str,
         prefix: str,
         targets: Shapes,
-        alpha_dtype: np.dtype[Any] | None,
+        alpha_type: str,
         is_transposed: bool | None,
     ) -> None:
         self.results = results
         self.reader = reader
         self.prefix = prefix
         self.targets = targets
-        self.alpha_dtype = alpha_dtype
+        self.alpha_type = alpha_type
         self.is_transposed = is_transposed
         self.out = Written()
         self.weights = dict(results.weights)
@@ -80,7 +80,7 @@ class _Writer:
         for target, whole in self.results.whole.items():
             if whole.replaces:
                 self._replaced(target, whole)
-            elif not whole.array.any():
+            elif is_zero(whole.array):
                 self._note("left out, since all of it is zero", target)
             elif self.is_kohya:
                 self._kohya_difference(target, whole.array)
@@ -254,10 +254,10 @@ class _Writer:
 
     def _balanced(self, target: str, factors: Factors) -> Factors:
         out = balanced(factors)
-        if not np.isfinite(out.down).all() and np.isfinite(factors.down).all():
+        if not is_finite(out.down) and is_finite(factors.down):
             self._fault(target, f"its scale is {factors.scale}, which is too large for its factors")
         if out is not factors and out.down.dtype.itemsize < 4 and not _is_power_of_two(factors.scale):
-            self._note(f"its scale is in lora_A, rounded to {_word(out.down)}", target)
+            self._note(f"its scale is in lora_A, rounded to {type_of(out.down)}", target)
         return out
 
     def _fused(self, target: str, factors: tuple[Factors, ...]) -> None:
@@ -289,8 +289,8 @@ class _Writer:
             self.out.tensors[f"{name}.dora_scale"] = one.magnitude.reshape(ends)
 
     def _alpha(self, alpha: float) -> Array:
-        own = np.array(alpha, self.alpha_dtype or np.dtype("<f4"))
-        return own if float(own) == alpha else np.array(alpha, "<f4")
+        own = scalar(alpha, self.alpha_type or "F32")
+        return own if number(own) == alpha else scalar(alpha, "F32")
 
 
 def _after(name: str, other: str) -> bool:
@@ -303,13 +303,9 @@ def _of_difference(array: Array) -> Factors:
     matrix = array.reshape(array.shape[0], -1)
     rows, columns = matrix.shape
     if columns <= rows:
-        return Factors(np.eye(columns, dtype=array.dtype), matrix)
-    return Factors(matrix, np.eye(rows, dtype=array.dtype))
+        return Factors(identity(columns, type_of(array)), matrix)
+    return Factors(matrix, identity(rows, type_of(array)))
 
 
 def _is_power_of_two(number: float) -> bool:
     return abs(frexp(number)[0]) == 0.5
-
-
-def _word(array: Array) -> str:
-    return {"float16": "F16", "bfloat16": "BF16"}.get(array.dtype.name, array.dtype.name)
