@@ -19,7 +19,16 @@ from mapcc.api.checking import (
     parse,
     raise_if_any,
 )
-from mapcc.api.lora_files import adapter_file, names_to_skip, save, told_with_skips, too_large, within_memory
+from mapcc.api.lora_files import (
+    adapter_file,
+    beneath,
+    names_to_skip,
+    prefix_of,
+    save,
+    told_with_skips,
+    too_large,
+)
+from mapcc.api.lora_given import best_given, sides_of
 from mapcc.diagnostics.model import Diagnostic, Diagnostics
 from mapcc.errors import MappingError
 from mapcc.library.catalog import models_of
@@ -41,7 +50,7 @@ class ConvertedLora:
         path: the file of weights.
         model: the key set that the adapter was read against.
         taken, given: how many weights it changes, under the source's names and the target's.
-        left_out: tensors whose names do not begin with ``under``.
+        left_out: tensors that do not lie under what ``under`` says.
         skipped: tensors that were left out by name, for each pattern.
         dropped: adapted tensors that the mapping drops, and their adapters with them.
         notes: what else is to be known, each with the target's tensors that it is about.
@@ -85,7 +94,9 @@ def convert_lora(
         model: the key set of the model it is for; one of those that the mapping names, if left out.
         to: who is to read it: ``diffusers``, ``peft``, ``kohya`` or ``comfy``. Left out: ``lora_A`` and
             ``lora_B`` under the target's names, with a scale of 1, which all of them read.
-        under: take only names that begin so.
+        under: ``A``, or ``A -> B``, as elsewhere: the mapping is for what lies beneath ``A`` in the adapter,
+            or in the model, and the rest is left out; what is written lies beneath ``B``. Flat names of
+            kohya's begin with all of it: ``lora_unet_``.
         prefix: before every name that is written; what the reader expects, if left out.
         skip: patterns of names, as in the language, that are left out.
         beside: other components that the adapter is for, whose modules keep their names: text encoders,
@@ -96,7 +107,8 @@ def convert_lora(
 
     Raises:
         MappingError: MC901: it does not fit the model; MC902: it cannot follow a rule; MC903: it is too
-            large; MC904: its config; MC905: the reader cannot hold it; MC906: a pattern of ``skip``; MC005.
+            large; MC904: its config; MC905: the reader cannot hold it; MC906: a pattern of ``skip``; MC008:
+            nothing lies under the prefix; MC005.
     """
     from mapcc.lora.config import LARGEST, find_config
     from mapcc.lora.readers import READERS
@@ -118,49 +130,27 @@ def convert_lora(
     lora = keys(adapter_file(adapter))
     skipped = names_to_skip(lora, skip)
     names = {name for names in skipped.values() for name in names}
-    within_memory(lora, names, under)
+    left, right = sides_of(under)
     help = "name the model that the adapter is for: --model KEYS"
-    models = [model] if model else [p.source for p in models_of(opened.mapping, opened.path, help)]
+    models = (
+        [model] if model is not None else [p.source for p in models_of(opened.mapping, opened.path, help)]
+    )
     config = find_config(lora.where, lora.metadata)
-    elsewhere = {name for name in lora.tensors for place in beside or () if name.startswith(place)}
-    read, known = _best(lora, models, under, names | elsewhere, config, scale)
-    bound = bound_mapping(held(opened, known, None, settings, None, None, None))
+    others = {prefix_of(lora, place): keys(component) for place, component in (beside or {}).items()}
+    elsewhere = {name for name in lora.tensors for place in others if name.startswith(place)}
+    given = best_given(lora, models, model is None, left, names | elsewhere, config, scale)
+    around = f"{given.left or '.'} -> {right or '.'}" if given.left or right else ""
+    bound = bound_mapping(held(opened, given.model, None, settings, under=around))
     fields = config[1] if config and to == "peft" and isinstance(config[1], dict) else None
-    parts = [_part(bound, read, to, prefix, fields, is_transposed)]
-    for place, component in (beside or {}).items():
-        parts.append(_beside(lora, place, keys(component), names, config, scale, to))
+    parts = [_part(bound, given.adapter, to, prefix, right, fields, is_transposed)]
+    for place, component in others.items():
+        parts.append(_beside(lora, place, component, names, config, scale, to))
     if faults := [fault for part in parts for fault in part.faults]:
         raise MappingError(told_with_skips(faults, lora, names))
     tensors = {name: array for part in parts for name, array in part.written.tensors.items()}
     path = save(tensors, parts[0].written.config, Path(out), lora.metadata, to)
-    return _converted(path, known.where, read.left_out, skipped, parts)
-
-
-def _best(
-    lora: Manifest,
-    models: Sequence[KeySet],
-    under: str,
-    skipped: Collection[str],
-    config: tuple[str, object] | None,
-    scale: float | None,
-) -> tuple[Adapter, Manifest]:
-    """The adapter against the first model that it fits, or the one that it fits best."""
-    from mapcc.lora.adapter import read_adapter
-
-    best: tuple[Adapter, Manifest] | None = None
-    for each in models:
-        known = keys(each)
-        read = read_adapter(lora, known, under, skipped, config, scale)
-        if best is None or _count(read.faults) < _count(best[0].faults):
-            best = read, known
-        if not read.faults:
-            break
-    assert best is not None
-    return best
-
-
-def _count(faults: Sequence[Fault]) -> int:
-    return sum(max(1, len(fault.names)) for fault in faults)
+    left_out = len(lora.tensors.keys() - given.names - names - elsewhere)
+    return _converted(path, given.model.where, left_out, skipped, parts)
 
 
 # --- components
@@ -184,6 +174,7 @@ def _part(
     adapter: Adapter,
     to: str,
     prefix: str | None,
+    right: str = "",
     fields: dict[str, object] | None = None,
     is_transposed: bool | None = None,
 ) -> _Part:
@@ -196,7 +187,8 @@ def _part(
         results = carry(bound, adapter, lora_files.MAX_BYTES)
     except MemoryError as size:
         raise MappingError([too_large(int(str(size)))]) from None
-    before = usual_prefix(to, targets) if prefix is None else prefix
+    bare = {name.removeprefix(f"{right}."): shape for name, shape in targets.items()}
+    before = usual_prefix(to, bare) if prefix is None else prefix
     written = write(results, to, before, targets, adapter.alpha_type, fields, is_transposed)
     return _Part(adapter, results, written)
 
@@ -216,7 +208,7 @@ def _beside(
 
     opened = opened_mapping(parse("keep **\n"), Diagnostics())
     bound = bound_mapping(held(opened, known, None))
-    read = read_adapter(lora, known, place, skipped, config, scale)
+    read = read_adapter(beneath(lora, place), known, place, skipped, config, scale)
     return _part(bound, read, "kohya" if to == "comfy" else to, component(place, to))
 
 

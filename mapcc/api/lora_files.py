@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING
@@ -67,13 +68,35 @@ def _others_aside(found: Iterable[Diagnostic]) -> Diagnostics:
     return Diagnostics([each for each in found if each.code != "MC402"])
 
 
-def within_memory(lora: Manifest, skipped: Collection[str], under: str) -> None:
+def prefix_of(lora: Manifest, text: str) -> str:
+    """How the names beneath a prefix begin: with a dot behind it, or as kohya's flat ones: ``lora_te1_``."""
+    bare = text.rstrip("./")
+    if not bare or (bare.endswith("_") and not any(name.startswith(bare + ".") for name in lora.tensors)):
+        return bare
+    return bare + "."
+
+
+def beneath(keys: Manifest, prefix: str) -> Manifest:
+    """The tensors whose names begin so, by their whole names."""
+    return replace(keys, tensors={n: spec for n, spec in keys.tensors.items() if n.startswith(prefix)})
+
+
+def nothing_under(lora: Manifest, left: str) -> Diagnostic:
+    """MC008; kohya's flat names have prefixes that end without a dot."""
+    from mapcc.lora.names import flat_prefix
+    from mapcc.passes.under import nothing_beneath
+
+    flat = {found: None for name in lora.tensors if (found := flat_prefix(name))}
+    return nothing_beneath(lora, left, also=tuple(flat))
+
+
+def within_memory(lora: Manifest, skipped: Collection[str]) -> None:
     """Whether an adapter may be held in memory.
 
     Raises:
         MappingError: MC903.
     """
-    taken = [s for n, s in lora.tensors.items() if n not in skipped and n.startswith(under) and s.dtype]
+    taken = [s for n, s in lora.tensors.items() if n not in skipped and s.dtype]
     if (size := sum(spec.nbytes for spec in taken)) > MAX_BYTES:
         raise MappingError([too_large(size)])
 

@@ -45,7 +45,15 @@ def lora(
         Optional[list[str]],  # noqa: UP045
         typer.Option("--skip", metavar="PATTERN", help="Leave these tensors out: '**.diff'."),
     ] = None,
-    under: Annotated[str, typer.Option("--under", metavar="PREFIX", help="Take only these names.")] = "",
+    under: Annotated[
+        str,
+        typer.Option(
+            "--under",
+            metavar="A[ -> B]",
+            help="Take what lies beneath this prefix, in the adapter or in the model, and leave out the "
+            "rest: transformer, lora_unet_.",
+        ),
+    ] = "",
     prefix: Annotated[
         Optional[str],  # noqa: UP045
         typer.Option(
@@ -93,7 +101,8 @@ def lora(
         settings=settings,
     )
     if done.left_out:
-        say(f"left out: {done.left_out} tensors that do not begin with {say_name(under)}")
+        left = under.partition("->")[0].strip()
+        say(f"left out: {plural(done.left_out, 'tensor')}, not under {say_name(left)}")
     for pattern, names in done.skipped.items():
         _say_names(f"skipped, as {say_name(pattern)} says", names)
     _say_names("dropped, as its weight is", done.dropped)

@@ -33,7 +33,7 @@ def read_adapter(
     """The tensors of an adapter, by the tensors of the model that they change.
 
     Args:
-        under: take only names that begin so.
+        under: how all names begin, and the model's do not.
         skipped: names to leave out.
         config: PEFT's, and where it lies.
         scale: what products are multiplied by where neither a tensor nor a config says so.
@@ -43,14 +43,14 @@ def read_adapter(
     """
     out = Adapter()
     modules = Modules(model)
-    names = sort_out(adapter, modules, under, skipped, out)
+    names = sort_out(adapter, modules, under, skipped)
     keep_one_prefix(names, out)
     peft = read_config(*config, out.prefix) if config else None
     if names.strange:
         out.faults.append(strange_fault(names.strange, len(adapter.tensors)))
     for name, meant in names.several.items():
         out.faults.append(Fault("MC901", f"{name} may be {' or '.join(fold(meant))}", (name,)))
-    scales = _Scales(peft, scale, adapter, out)
+    scales = _Scales(peft, scale, adapter, out, under)
     for weight, group in names.groups.items():
         out.origins.setdefault(weight, []).extend(group.names)
     _read_groups(names.groups, adapter, model, scales, out)
@@ -75,6 +75,7 @@ class _Scales:
     usual: float | None
     adapter: Manifest
     out: Adapter
+    under: str
     unknown: list[str] = field(default_factory=list)
     ranks: dict[str, list[str]] = field(default_factory=dict)
     twofold: list[str] = field(default_factory=list)
@@ -82,7 +83,9 @@ class _Scales:
     unbounded: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     def of(self, module: str, rank: int, alpha: TensorSpec | None, names: tuple[str, ...]) -> float:
-        key = module.removeprefix(PEFT).removeprefix(self.out.prefix if self._is_metadata else "")
+        key = (self.under + module).removeprefix(PEFT)
+        if self._is_metadata:
+            key = key.removeprefix(self.out.prefix)
         told = None
         if alpha is not None:
             array = read(self.adapter, alpha)
@@ -96,7 +99,7 @@ class _Scales:
                 return 1.0
             told = alpha_is / rank
         if self.config is None:
-            if told is None and self.usual is None and module.startswith(PEFT):
+            if told is None and self.usual is None and (self.under + module).startswith(PEFT):
                 self.unknown += names
             return told if told is not None else self.usual or 1.0
         if (said := self.config.rank_of(key)) != rank:

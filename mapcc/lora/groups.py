@@ -55,21 +55,19 @@ class SortedNames:
     prefixes: dict[str, str] = field(default_factory=dict)
 
 
-def sort_out(
-    adapter: Manifest, modules: Modules, under: str, skipped: Collection[str], out: Adapter
-) -> SortedNames:
+def sort_out(adapter: Manifest, modules: Modules, under: str, skipped: Collection[str]) -> SortedNames:
     names = SortedNames()
     for name, spec in adapter.tensors.items():
         if name in skipped:
             continue
-        if not name.startswith(under):
-            out.left_out += 1
-            continue
-        _sort(name.removeprefix(under), spec, modules, names)
+        rest = name.removeprefix(under)
+        if under.endswith("_"):
+            rest = rest.removeprefix("_")  # some write two of them
+        _sort(rest, under, spec, modules, names)
     return names
 
 
-def _sort(name: str, spec: TensorSpec, modules: Modules, names: SortedNames) -> None:
+def _sort(name: str, under: str, spec: TensorSpec, modules: Modules, names: SortedNames) -> None:
     role, module, suffix, parameters, kind = told(name)
     bare, depth = _unwrapped(module)
     if role is Role.WHOLE:
@@ -81,12 +79,12 @@ def _sort(name: str, spec: TensorSpec, modules: Modules, names: SortedNames) -> 
         if meant := modules.several(bare, parameters):
             names.several[spec.name] = meant
         elif role in (*_FACTORS, Role.ALPHA) and modules.below(bare):
-            names.prefixes[spec.name] = modules.below(bare)[0].prefix
+            names.prefixes[spec.name] = under + modules.below(bare)[0].prefix
             names.experts.setdefault((bare, depth), Group(bare, depth)).add(role, spec)
         else:
             names.strange.append(spec.name)
         return
-    names.prefixes[spec.name] = found.prefix
+    names.prefixes[spec.name] = under + found.prefix
     if role in (Role.DIFFERENCE, Role.REPLACED, Role.UP_BIAS):
         names.whole.append((role, found.name, spec))
         return

@@ -84,7 +84,6 @@ class Adapter:
         products: by the weight.
         origins: the names in the file, by the tensor of the model that they are for.
         prefix: what stood before the modules' names.
-        left_out: names that do not begin with the prefix that was asked for.
         alpha_type: of the alphas; "" if there are none.
         notes: what is to be said, and of which of the model's tensors.
     """
@@ -95,7 +94,6 @@ class Adapter:
     origins: dict[str, list[str]] = field(default_factory=dict)
     faults: list[Fault] = field(default_factory=list)
     prefix: str = ""
-    left_out: int = 0
     alpha_type: str = ""
     notes: dict[str, list[str]] = field(default_factory=dict)
 

@@ -79,7 +79,7 @@ def placed(
     sides = zip((source, target), (under.left, under.right), separators, strict=True)
     for keys, prefix, separator in sides:
         if keys is not None and prefix and not _beneath(keys.names, prefix + separator):
-            found.add(_nothing(keys, prefix, separator, under))
+            found.add(nothing_beneath(keys, prefix, separator))
             return None
     left = under.left
     if left and source is not None and not _beneath(source.names, separators[0].join((left, left, ""))):
@@ -191,8 +191,15 @@ def _beneath(names: Iterable[str], prefix: str) -> bool:
     return any(name.startswith(prefix) for name in names)
 
 
-def _nothing(keys: Manifest, prefix: str, separator: str, under: Under) -> Diagnostic:
-    known = _prefixes(keys.names, separator)
+def nothing_beneath(
+    keys: Manifest, prefix: str, separator: str = ".", also: Collection[str] = ()
+) -> Diagnostic:
+    """MC008.
+
+    Args:
+        also: prefixes without a separator that names have.
+    """
+    known = [*also, *_prefixes(keys.names, separator)]
     near = nearest(prefix, known) or known[:3]
     help = f"did you mean {' or '.join(near)}?" if near else "its names have no prefix"
     return Diagnostic("MC008", f"`{keys.where}` has no tensor under {prefix}", help=help)
