@@ -40,6 +40,8 @@ def chosen(prefix: Pattern, numbers: Sequence[int]) -> Pattern:
             break
         group = prefix.parts[at]
         assert isinstance(group, Group)
+        if number >= len(group.members):
+            break  # groups that do not pair: told where the block is read
         parts = (*prefix.parts[:at], *group.members[number], *prefix.parts[at + 1 :])
         prefix = Pattern(merge_texts(parts), prefix.span)
     return prefix

@@ -391,7 +391,8 @@ class _Flattener:
                 copy,
                 name,
                 statement.because,
-                for_copy(modifiers.where, numbers),
+                # What the target's names repeat is no copy of a block that repeats the source's alone.
+                for_copy(modifiers.where, numbers if first_group(prefix) is not None else ()),
                 context.scope,
                 separator,
                 name.span or statement.span,

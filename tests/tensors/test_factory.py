@@ -127,7 +127,7 @@ def test_a_dict_of_tensors(model: Path) -> None:
 @pytest.mark.parametrize(
     ("function", "said"),
     [
-        ("number", "returned int, not a torch.nn.Module or a dict of tensors"),
+        ("number", "it is int, not a torch.nn.Module or a dict of tensors"),
         ("numbers", "`w` is int, not a tensor"),
         ("controls", "control characters"),
         ("double_complex", "torch.complex128, which safetensors does not have"),
