@@ -20,7 +20,7 @@ from mapcc.passes.dead import report_dead
 from mapcc.passes.elements import check_elements
 from mapcc.passes.indices import domain_conditions
 from mapcc.passes.match import Trie
-from mapcc.passes.naming import pattern_of
+from mapcc.passes.naming import padded, pattern_of
 from mapcc.passes.offers import Unmatched, fixes_of_module, fixes_of_source, fixes_of_target
 from mapcc.passes.quantised import check_quantised
 from mapcc.passes.quantised_words import not_by_cast, not_by_drop
@@ -335,7 +335,7 @@ def _unexpected_sources(binder: Binder, left: Unmatched, right: Unmatched | None
     suggester = Suggester([_skeleton(pattern) for pattern in patterns.values()])
     separator = binder.program.separators[0]
     others = (name for name in binder.source.tensors if name not in left.names)
-    for module, inside in subtrees(left.templates, others, separator):
+    for module, inside in subtrees(_without_padded(binder, left), others, separator):
         if module is not None:
             shown = print_name(pattern_of(pattern_text(module)))
             message = f"no rule takes anything under `{shown}`: {len(inside)} kinds of tensors"
@@ -354,6 +354,22 @@ def _unexpected_sources(binder: Binder, left: Unmatched, right: Unmatched | None
             help=f"{hint}add a rule, or: `{left.statement('drop', template)}`",
             fixes=partial(fixes_of_source, binder.program.mapping.source, template, left, right),
         )
+
+
+def _without_padded(binder: Binder, left: Unmatched) -> list[str]:
+    """The templates without those that zeros in front of a number keep apart: these are one finding."""
+    alike: dict[str, list[str]] = {}
+    for template in left.templates:
+        if (pattern := padded(template)) is not None:
+            alike.setdefault(pattern, []).append(template)
+    told: set[str] = set()
+    for pattern, templates in alike.items():
+        if len(templates) > 1:
+            told.update(templates)
+            help = f"a number with zeros in front is an index of that width: `{pattern}`"
+            for name in templates:
+                binder.findings.add("MC402", f"no rule takes `{pattern}`", None, name, help=help)
+    return [template for template in left.templates if template not in told]
 
 
 def _whole(
@@ -381,13 +397,18 @@ def _whole(
 
 
 def _unexpected_parts(binder: Binder, names: list[str]) -> None:
-    """Parts of quantised weights: to drop one of them is no way out."""
+    """Parts of quantised weights: to drop one of them is no way out. One finding for each container."""
     by_help: dict[str, list[str]] = {}
     for name in names:
         by_help.setdefault(not_by_drop(binder.quantised, name), []).append(name)
     for help, alike in by_help.items():
-        for template in fold(alike):
-            binder.findings.add("MC402", f"no rule takes `{template}`", None, template, help=help)
+        templates = fold(alike)
+        if len(templates) == 1:
+            binder.findings.add("MC402", f"no rule takes `{templates[0]}`", None, templates[0], help=help)
+            continue
+        message = f"no rule takes what belongs to quantised weights: {len(templates)} kinds of tensors"
+        for name in alike:
+            binder.findings.add("MC402", message, None, name, help=help)
 
 
 def _skeleton(pattern: Pattern) -> str:

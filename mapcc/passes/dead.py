@@ -11,7 +11,7 @@ from mapcc.diagnostics.suggest import Suggester
 from mapcc.ir import rules
 from mapcc.ir.expr import Count
 from mapcc.ir.notation import print_expr, print_name
-from mapcc.ir.patterns import EMPTY, Deep, Index, Pattern, Star, join
+from mapcc.ir.patterns import EMPTY, Deep, Index, Pattern, Star, Text, join
 from mapcc.ir.program import Equation
 from mapcc.passes.binder import Binder
 from mapcc.passes.naming import renaming, sample_of, tokens_of
@@ -32,7 +32,9 @@ def report_dead(binder: Binder, left: Unmatched) -> None:
         which = f" (one of {equation.copies} copies)" if equation.copies > 1 else ""
         notes = (f"{filtered} names match the pattern, but not 'where'",) if filtered else ()
         reasons = [*_reasons(binder, equation, filtered)]
-        hint = reasons[0][0] if reasons else _nearest(binder, pattern, equation.separators[0], left)
+        hint = reasons[0][0] if reasons else ""
+        if not reasons and not filtered:
+            hint = _nearest(binder, pattern, equation.separators[0], left)
         binder.findings.add(
             "MC405",
             f"no source tensor matches {shown}{which}",
@@ -66,6 +68,7 @@ def _reasons(binder: Binder, equation: Equation, filtered: int) -> Iterator[tupl
     yield from _zeros_in_front(binder, pattern)
     yield from _several_segments(binder, equation, pattern)
     yield from _more_behind(binder, equation, pattern)
+    yield from _other_separator(binder, equation, pattern)
     separator = equation.separators[0]
     if not any(isinstance(part, Deep) for part in pattern.parts):
         below = binder.paths.example(join(Pattern((Deep(),)), pattern, separator))
@@ -106,6 +109,19 @@ def _widened(binder: Binder, pattern: Pattern, width: int) -> Fix | None:
         places = [span.start + m.end() - 1 for m in re.finditer(r"\{[^{},:/]*\}", span.text)]
         edits += [Edit(Span(span.source, at, at), f":0{width}") for at in places]
     return Fix(f"numbers of {width} digits", tuple(edits), True) if edits else None
+
+
+def _other_separator(
+    binder: Binder, equation: Equation, pattern: Pattern
+) -> Iterator[tuple[str, Fix | None]]:
+    """``a.b`` of ``a/b``."""
+    if equation.separators[0] != ".":
+        return
+    parts = (replace(p, text=p.text.replace(".", "/")) if isinstance(p, Text) else p for p in pattern.parts)
+    swapped = Pattern(tuple(parts))
+    example = _below(binder, swapped, equation) if swapped != pattern else None
+    if example is not None:
+        yield f"names have '/' where this has '.', as in {example}: `{print_name(swapped)}`; ", None
 
 
 def _several_segments(

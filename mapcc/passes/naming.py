@@ -12,6 +12,7 @@ from mapcc.diagnostics.model import Edit
 from mapcc.diagnostics.suggest import is_slip
 from mapcc.ir import rules
 from mapcc.ir.expr import Name, Number
+from mapcc.ir.notation import print_name
 from mapcc.ir.patterns import Group, Index, Part, Pattern, Regex, Text, merge_texts
 from mapcc.text import Span
 
@@ -20,6 +21,7 @@ _NUMBERS = re.compile(r"(?:(?:0|[1-9][0-9]{0,17})(?:\.\.[0-9]+)?)(?:,(?:0|[1-9][
 SEPARATORS = (".", "/")
 MAX_MEMBERS = 1000
 _LETTERS = "ijklmnopqrst"
+_PADDED = re.compile(r"(?<![0-9])0[0-9]{1,5}(?![0-9])")
 _TOKEN = re.compile(r"[A-Za-z]+|[0-9]+|[^A-Za-z0-9]")
 
 
@@ -30,6 +32,22 @@ def pattern_of(template: str, names: Container[str] = ()) -> Pattern:
     itself, whatever characters it has.
     """
     return Pattern(tuple(_parts(template, names)))
+
+
+def padded(name: str) -> str | None:
+    """A name whose numbers have zeros in front, with indices of that width; None if there are none.
+
+    >>> padded("layer_007.w"), padded("layer_7.w"), padded("layer_{0..3}.007")
+    ('layer_{i:03}.w', None, None)
+    """
+    widths = [len(found) for found in _PADDED.findall(name)]
+    if not widths or "{" in name or len(set(widths)) > 1:
+        return None
+    letters = _indices()
+    parts: list[Part] = []
+    for at, text in enumerate(re.split(rf"(?<![0-9])([0-9]{{{widths[0]}}})(?![0-9])", name)):
+        parts.append(Index(Name(next(letters)), width=widths[0]) if at % 2 else Text(text))
+    return print_name(Pattern(merge_texts(parts)))
 
 
 def bounds_of(

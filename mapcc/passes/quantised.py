@@ -98,9 +98,10 @@ class _Checker:
         computed = [way for way in ways if self._is_computed(weight, way)]
         if computed:
             return  # said already: what becomes of the companions is part of it
+        is_told = False  # that it is moved alone: once, however many companions stay behind
         for companion, spec in weight.companions:
             if companion.role != "activation":
-                self._companion(weight, ways, companion, spec)
+                is_told = self._companion(weight, ways, companion, spec, is_told)
         if weight.container.inputs_first:
             self._inputs(weight, ways)
 
@@ -164,8 +165,9 @@ class _Checker:
     # --- companions
 
     def _companion(
-        self, weight: Quantised, ways: Sequence[_Way], companion: Companion, spec: TensorSpec
-    ) -> None:
+        self, weight: Quantised, ways: Sequence[_Way], companion: Companion, spec: TensorSpec, is_told: bool
+    ) -> bool:
+        """Whether it is told that the weight parts from a companion."""
         listed = self.binder.bound.dropped.get(spec.name)
         others = list(self.ways(spec.name))
         if not others:
@@ -175,15 +177,15 @@ class _Checker:
             elif taking:  # all of it goes to a piece that is dropped
                 equation = taking[0].equation
                 self._left(weight, ways[0], spec, equation.span, equation.allow)
-            return  # otherwise nothing takes it, and that is said
-        for other in others:
-            if self._is_spoiled(weight, other, spec):
-                return
-        for way in ways:
+            return is_told  # otherwise nothing takes it, and that is said
+        if any(self._is_spoiled(weight, other, spec) for other in others):
+            return is_told
+        for way in ways if not is_told else ():
             why = self._apart(weight, way, companion, spec, others)
             if why:
                 self._say(weight, why, way.instance, way.span, (weight.main.name,), (), others[0].instance)
-                return
+                return True
+        return is_told
 
     def _left(
         self, weight: Quantised, way: _Way, spec: TensorSpec, span: Span, allows: tuple[rules.Allow, ...]

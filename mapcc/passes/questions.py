@@ -17,7 +17,7 @@ from mapcc.diagnostics.model import Diagnostic
 from mapcc.diagnostics.suggest import Suggester
 from mapcc.ir import rules
 from mapcc.ir.notation import print_name
-from mapcc.ir.patterns import EMPTY, Deep, Pattern, join
+from mapcc.ir.patterns import EMPTY, Deep, Pattern, Text, join
 from mapcc.ir.program import Equation, Listed, Program
 from mapcc.passes.binder import Binder
 from mapcc.passes.copies import alternatives
@@ -40,6 +40,7 @@ class Question:
     pattern: Pattern
     span: Span | None
     allows: tuple[rules.Allow, ...]
+    is_idle: bool  # its statement has no names to ask for, whatever the answer
     prefixes: dict[Pattern, None] = field(default_factory=dict)
 
 
@@ -58,28 +59,31 @@ def unanswered(binder: Binder) -> list[tuple[Question, Diagnostic]]:
 
 
 def _questions(binder: Binder) -> Iterable[Question]:
-    """Those of statements that had something to ask: whose names match, whatever the answer was."""
     found: dict[object, Question] = {}
-    for owner in _owners(binder):
+    for owner, is_idle in _owners(binder):
         for condition in owner.conditions:
             for word, pattern, prefix in asked(condition):
                 span = pattern.span or condition.span
                 place = (span.source.name, span.start, span.end) if span else id(pattern)
-                question = found.setdefault(place, Question(word, pattern, span, owner.allow))
+                question = found.setdefault(place, Question(word, pattern, span, owner.allow, is_idle))
                 question.prefixes[prefix or EMPTY] = None
     return found.values()
 
 
-def _owners(binder: Binder) -> Iterator[Equation | Listed]:
+def _owners(binder: Binder) -> Iterator[tuple[Equation | Listed, bool]]:
+    """Statements that had something to ask: whose names match, whatever the answer was.
+
+    And those that leave tensors out, of which nobody else says that they match nothing.
+    """
     program = binder.program
     for equation in program.equations:
         matched = binder.matched.get(equation.number)
         if equation.conditions and matched and (matched.tensors or matched.filtered):
-            yield equation
-    yield from (each for each in program.creates if each.conditions and not each.broken)
+            yield equation, False
+    yield from ((each, False) for each in program.creates if each.conditions and not each.broken)
     for listed in (*program.drops, *program.externals):
-        if listed.conditions and binder.has_matched(listed):
-            yield listed
+        if listed.conditions:
+            yield listed, not binder.has_matched(listed)
 
 
 def _taken_names(program: Program) -> Iterator[Pattern]:
@@ -103,10 +107,12 @@ class _Spoken:
         if spoken is _SAID or not wholes:
             return None
         first = next(alternatives(wholes[:1]))
-        near = None if outside else self._nearest(first, question)
+        doubled = self._doubled(question)
+        near = None if outside or doubled else self._nearest(first, question)
         is_slip = near is not None and _is_slip(print_name(first), near)
         # A variant may have none of what is asked for by 'exists'; nobody counts what is not there.
-        if spoken is _WILD and not (outside or is_slip or question.word == "count"):
+        is_certain = outside or doubled or is_slip or question.word == "count"
+        if (spoken is _WILD or question.is_idle) and not is_certain:
             return None
         shown = ", ".join(f"`{print_name(whole)}`" for whole in wholes[:3])
         message = f"{question.word}({print_name(question.pattern)}) asks for {shown}: the source has none"
@@ -114,8 +120,12 @@ class _Spoken:
         notes = (f"in a block, it asks under the block's prefix: {', '.join(under[:3])}",) if under else ()
         if outside:
             help = f"{outside} is there, outside of the block: ask on the block, or on a rule outside of it"
+        elif doubled:
+            help = f"the block's prefix stands before it already: {question.word}({doubled})"
+        elif near:
+            help = self._did_you_mean(near, first, next(iter(question.prefixes)))
         else:
-            help = f"did you mean {near}?" if near else "write a name that mapcc inspect shows"
+            help = "`mapcc keys SRC` lists the names that there are"
         help += f'; or, if it may be absent: `allow {CODE} because "..."`'
         names = tuple(print_name(whole) for whole in wholes)
         return Diagnostic("MC816", message, question.span, notes=notes, help=help, names=names)
@@ -125,6 +135,26 @@ class _Spoken:
         if any(prefix.parts for prefix in question.prefixes) and self.paths.matches(EMPTY, question.pattern):
             return print_name(question.pattern)
         return ""
+
+    def _doubled(self, question: Question) -> str:
+        """What is asked for without the block's prefix, where that is written out in it."""
+        asked_for, separator = print_name(question.pattern), self.paths.separator
+        heads = (f"{print_name(prefix)}{separator}" for prefix in question.prefixes if prefix.parts)
+        return next((asked_for.removeprefix(head) for head in heads if asked_for.startswith(head)), "")
+
+    def _did_you_mean(self, near: str, whole: Pattern, prefix: Pattern) -> str:
+        """With the indices that are asked for in place of the near name's numbers, and as the block asks."""
+        separator, asked_for = self.paths.separator, print_name(whole)
+        variables = regex.findall(r"\{[^{},]*\}", asked_for)
+        numbers = regex.findall("[0-9]+", near)
+        shown = print_name(Pattern((Text(near),)))
+        if len(numbers) == len(variables) and shown == near and not regex.search("[0-9]", asked_for):
+            following = iter(variables)
+            shown = regex.sub("[0-9]+", lambda _: next(following), near)
+        under = f"{print_name(prefix)}{separator}" if prefix.parts else ""
+        if under and not shown.startswith(under):
+            return f"did you mean {shown}, which is outside of the block?"
+        return f"did you mean {shown.removeprefix(under)}?"
 
     def _is_spoken_of(self, whole: Pattern) -> int:
         if self._taken is None:

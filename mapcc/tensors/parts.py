@@ -21,7 +21,8 @@ from mapcc.tensors.spec import Manifest
 _OF = re.compile(r"^(.*?)(?<![0-9])([0-9]{1,6})([-_]of[-_])([0-9]{1,6})(?![0-9])(.*)$", re.DOTALL)
 _RANK = re.compile(
     r"(?<![a-z0-9])"
-    r"((?:(?:mp|tp|pp|ep|dp|cp|tensor|pipeline|model|expert|zero_pp)[-_.]?)?rank[-_]?|[tp]p[-_]?|consolidated\.)"
+    r"((?:(?:mp|tp|pp|ep|dp|cp|tensor|pipeline|model|expert|zero_pp)[-_.]?)?rank[-_]?|[tp]p[-_]?|consolidated\."
+    r"|model(?=[0-9]+-mp[0-9]))"  # of DeepSeek's own code: model0-mp8
     r"([0-9]+(?:_[0-9]+)?)(?![a-z0-9])",
     re.IGNORECASE,
 )
@@ -29,7 +30,7 @@ _RANK = re.compile(
 _CERTAIN = re.compile(
     r"(?:mp|tp|pp|ep|tensor|pipeline|zero_pp)[-_.]?rank[-_]?$|consolidated\.$", re.IGNORECASE
 )
-_WORLD = re.compile(r"world[-_]size[-_]([0-9]+)", re.IGNORECASE)
+_WORLD = re.compile(r"(?:world[-_]size[-_]|(?<=[0-9])-mp)([0-9]+)", re.IGNORECASE)
 _ZERO = re.compile(r"zero_pp_rank_[0-9]+_mp_rank_[0-9]+_optim_states\.pt$")
 _LAYER = re.compile(r"^layer_[0-9]+-model_[0-9]+-model_states\.pt$")
 _NUMBERED = re.compile(r"^(.*?)[-_.]?([0-9]{1,3})(\.[a-z]+)$")

@@ -398,3 +398,32 @@ def test_a_container_that_is_not_known_but_named_by_the_config() -> None:
     assert mapcc.check(mapcc.parse("keep **"), manifest(codes)).diagnostics == ()
     left_over = {"l.weight": ("BF16", (64, 64)), "ids": ("I64", (8,))}
     assert mapcc.check(mapcc.parse("keep **"), manifest(left_over, config)).diagnostics == ()
+
+
+def test_companions_that_stay_behind_are_one_finding() -> None:
+    groups: Layout = {
+        "a.weight": ("U32", (64, 8)),
+        "a.scales": ("BF16", (64, 1)),
+        "a.biases": ("BF16", (64, 1)),
+    }
+    refused("a.weight | transpose -> b.weight\na.{scales,biases} -> b.{scales,biases}", groups)
+
+
+@pytest.mark.parametrize("scale", ["per_channel_scale", "scales", "scale_inv", "weights_scaling_factor"])
+@pytest.mark.parametrize("codes", ["I8", "F8_E4M3"])
+def test_scales_by_whatever_name(scale: str, codes: str) -> None:
+    source: Layout = {"a.weight": (codes, (64, 8)), f"a.{scale}": ("F16", (64, 1))}
+    refused(f'a.weight | cast f16 -> a.weight\ndrop a.{scale} because "x"', source)
+    assert not checked(f"a.weight -> b.weight\na.{scale} -> b.{scale}", source)
+
+
+def test_parts_without_a_rule_are_one_finding() -> None:
+    """Of each container, however many modules and kinds of companions there are."""
+    four_bits: dict[str, tuple[str, tuple[int, ...]]] = {}
+    for name in ("q", "k", "v", "o"):
+        four_bits[f"{name}.weight"] = ("U8", (128, 1))
+        four_bits |= {f"{name}.weight.absmax": ("F32", (4,)), f"{name}.weight.quant_map": ("F32", (16,))}
+    (missing,) = checked("keep *.weight", four_bits)
+    assert missing.code == "MC402"
+    assert len(missing.names) == 4
+    assert "drop" not in missing.message

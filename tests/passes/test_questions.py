@@ -34,10 +34,14 @@ def found(text: str, source: Shapes = SOURCE) -> list[Diagnostic]:
         (
             "keep model.h.{i}.mlp.w where exists(model.h.{i}.atn.gate)",
             "model.h.{i}.atn.gate",
-            "model.h.0.attn.gate",
+            "did you mean model.h.{i}.attn.gate?",
         ),
-        ("keep model.h.{i}.mlp.w where i < count(model.hh.{j})", "model.hh.{j}", "did you mean model.h.0"),
-        ("keep model.h.{i}.mlp.w where i < n - 1, n = count(modle.h.{j})", "modle.h.{j}", "model.h.0"),
+        ("keep model.h.{i}.mlp.w where i < count(model.hh.{j})", "model.hh.{j}", "did you mean model.h.{j}?"),
+        (
+            "keep model.h.{i}.mlp.w where i < n - 1, n = count(modle.h.{j})",
+            "modle.h.{j}",
+            "did you mean model.h.{j}?",
+        ),
         # The prefix.
         (
             "model -> m { keep wte.weight where exists(lm_head.weight) }",
@@ -65,7 +69,19 @@ def found(text: str, source: Shapes = SOURCE) -> list[Diagnostic]:
             "",
         ),
         ("model.h.{i} -> h.{i} where exists(attn.gate) { keep mlp.w }", "attn.gate", ""),
-        # On every statement.
+        (
+            "model.h.{i} -> h.{i} { keep mlp.w where not exists(model.h.{i}.attn.nogate) }",
+            "model.h.{i}.model.h.{i}.attn.nogate",
+            "the block's prefix stands before it already: exists(attn.nogate)",
+        ),
+        (
+            "model.h.{i} -> h.{i} { keep mlp.w where exists(atn.gate) }",
+            "model.h.{i}.atn.gate",
+            "did you mean attn.gate?",
+        ),
+        # On every statement, and where its names are not there either.
+        ('drop lm_head.bias because "x" where exists(lm_haed)', "lm_haed", "did you mean lm_head?"),
+        ("keep model.h.{i}.mlp.w where i < count(zzz.bias)", "zzz.bias", "`mapcc keys SRC` lists the names"),
         ('drop model.h.{i}.mlp.w because "x" where exists(lm_haed)', "lm_haed", "lm_head"),
         ("create x : 4 = 0 where exists(lm_haed)", "lm_haed", "lm_head"),
         ("{model.wte,lm_head}.weight -> {a,b} where exists(modell.{wte,h})", "modell.{wte,h}", "model"),

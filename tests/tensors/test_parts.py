@@ -91,7 +91,14 @@ RANKS = (
     ("model-rank-0-part-0.safetensors", "model-rank-1-part-0.safetensors"),
     ("model-tp0.safetensors", "model-tp1.safetensors"),
     ("model_tp_00.safetensors", "model_tp_01.safetensors"),
+    ("model0-mp2.safetensors", "model1-mp2.safetensors"),
 )
+
+
+def test_the_only_rank_is_the_whole(weights: Weights) -> None:
+    """DeepSeek's own code names the ranks and how many there are."""
+    assert open_keyset(weights("model0-mp1.safetensors", {"a": W})).names
+    refused(weights("model0-mp8.safetensors", {"a": W}))
 
 
 @pytest.mark.parametrize(("first", "second"), RANKS)

@@ -123,6 +123,28 @@ CONTAINERS: dict[str, Layout] = {
     },
     "torchao": {"l.weight:qdata": ("F8_E4M3", (8, 4)), "l.weight:scale": ("F32", (8, 1))},
     "SVDQuant": {"l.qweight": ("I8", (8, 4)), "l.wscales": ("BF16", (1, 8))},
+    "scaled FP8 with weights_scaling_factor": {
+        "l.weight": ("F8_E4M3", (8, 4)),
+        "l.weights_scaling_factor": ("F32", (1,)),
+        "l.activation_scaling_factor": ("F32", (1,)),
+    },
+    "ExLlamaV2": {
+        "l.q_weight": ("I32", (8, 64)),
+        "l.q_scale": ("I32", (1, 8)),
+        "l.q_scale_max": ("F16", (1,)),
+        "l.q_groups": ("I16", (2,)),
+        "l.q_invperm": ("I32", (64,)),
+    },
+    "ExLlamaV3": {"l.trellis": ("I16", (8, 64, 4)), "l.svh": ("F16", (8,)), "l.suh": ("F16", (8,))},
+    "QuIP#": {"l.Qidxs": ("I64", (8, 8)), "l.SU": ("F16", (8,)), "l.SV": ("F16", (8,))},
+    "VPTQ": {"l.indices": ("I16", (1, 8, 8)), "l.centroids.weight": ("F16", (1, 64))},
+    "HIGGS": {"l.weight": ("I16", (8, 8)), "l.tables2": ("F16", (256, 2)), "l.scales": ("F16", (8, 1))},
+    "Marlin": {"l.B": ("I32", (4, 128)), "l.s": ("F16", (1, 64)), "l.workspace": ("I32", (8,))},
+    "ONNX Runtime's integers": {
+        "l.weight_quantized": ("I8", (8, 4)),
+        "l.weight_scale": ("F32", ()),
+        "l.weight_zero_point": ("I8", ()),
+    },
     "microscaling with E8M0 scales": {"w": ("F4", (4, 32)), "w.scale": ("F8_E8M0", (4,))},
 }
 

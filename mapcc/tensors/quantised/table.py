@@ -47,8 +47,11 @@ def _maybe(suffix: str, role: Role = "factor", types: frozenset[str] = ANY) -> C
 _INPUTS = (
     *(_maybe(suffix, "activation") for suffix in ("input_scale", "scale_input", "input_scale_ub")),
     *(_maybe(suffix, "activation") for suffix in ("input_global_scale", "output_scale", "input_zero_point")),
+    _maybe("activation_scaling_factor", "activation"),
     _maybe("comfy_quant", "table"),
 )
+# What others call it: TensorRT-LLM (both of the first), and what loaders of their own write.
+_SCALES_BESIDE = ("per_channel_scale", "weights_scaling_factor", "scales", "scale_inv", "weight_scales")
 _FP8_VALUE = "BF16 = F8 * its scale"
 
 
@@ -61,7 +64,78 @@ def _scaled(scale: str, name: str = "", main: str = "weight") -> Container:
     return Container(called, main, F8, companions, _FP8_VALUE, _OWN, certain=scale != "scale")
 
 
+# Codes that mean nothing without all that stands beside them: name, what ends the code's name, its types, the
+# companions (the first is always there), and what the value is.
+_TOGETHER: tuple[tuple[str, str, frozenset[str], tuple[str, ...], str], ...] = (
+    (
+        "ExLlamaV2",
+        "q_weight",
+        frozenset({"I32", "U32"}),
+        ("q_scale", "q_scale_max", "q_groups", "q_invperm", "q_group_map", "q_perm"),
+        "F16 = code * scale of its group, rows in the order of q_invperm",
+    ),
+    (
+        "ExLlamaV3",
+        "trellis",
+        frozenset({"I16", "U16"}),
+        ("svh", "suh", "su", "sv", "mcg", "mul1", "scale"),
+        "F16 = decoded codes, turned and scaled by suh and svh",
+    ),
+    (
+        "QuIP#",
+        "Qidxs",
+        frozenset({"I16", "I32", "I64"}),
+        ("SU", "SV", "Wscale", "codebook_id", "grid_packed_abs"),
+        "F16 = the vectors of its codes, turned by SU and SV",
+    ),
+    (
+        "VPTQ",
+        "indices",
+        frozenset({"I16", "I32", "U16", "I64"}),
+        (
+            "centroids.weight",
+            "res_centroids.weight",
+            "outlier_centroids.weight",
+            "weight_scale",
+            "weight_bias",
+            "perm",
+        ),
+        "F16 = the sum of its codes' vectors",
+    ),
+    (
+        "HIGGS",
+        "weight",
+        frozenset({"I16", "U8"}),
+        ("tables2", "tables", "scales"),
+        "F16 = tables[code] * scale",
+    ),
+    ("Marlin", "B", frozenset({"I32"}), ("s", "workspace", "meta"), "F16 = (code - 8) * scale of its group"),
+    (
+        "ONNX Runtime's integers",
+        "weight_quantized",
+        frozenset({"I8", "U8"}),
+        ("weight_scale", "weight_zero_point"),
+        "F32 = (code - zero point) * its scale",
+    ),
+)
+
 CONTAINERS: tuple[Container, ...] = (
+    *(
+        Container(
+            name,
+            main,
+            types,
+            (
+                Companion(first, "shape", required=True),
+                *(_maybe(each, "shape") for each in others),
+            ),
+            value,
+            _RELEASE,
+            certain=len(main) > 1,
+            flat=True,
+        )
+        for name, main, types, (first, *others), value in _TOGETHER
+    ),
     Container(
         "NVFP4 of compressed-tensors",
         "weight_packed",
@@ -288,6 +362,7 @@ CONTAINERS: tuple[Container, ...] = (
     _scaled("scale_weight"),
     _scaled("weight_scale"),
     _scaled("scale"),
+    *(_scaled(each) for each in _SCALES_BESIDE),
     _scaled("_scale", "scaled FP8 with a scale beside it", main=""),
     Container(
         "microscaling with E8M0 scales",
@@ -317,6 +392,11 @@ CONTAINERS: tuple[Container, ...] = (
             _CT,
             certain=False,
         )
-        for main, scale in (("weight", "weight_scale"), ("weight", "scale_weight"), ("", "_scale"))
+        for main, scale in (
+            ("weight", "weight_scale"),
+            ("weight", "scale_weight"),
+            ("", "_scale"),
+            *(("weight", each) for each in _SCALES_BESIDE),
+        )
     ),
 )
