@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import TypedDict
 
 from mapcc.ir.bound import Instance
 from mapcc.ir.notation import print_name
@@ -84,7 +85,8 @@ def _natural(binder: Binder, instance: Instance, number: int, operands: Operands
         for kind in kinds:
             problem = result_dtype((_cast_step(term.cast),), kind)
             if isinstance(problem, str):
-                binder.findings.add("MC502", problem, term.span or equation.span, instance.targets[number])
+                span, name = term.span or equation.span, instance.targets[number]
+                binder.findings.add("MC502", problem, span, name, **_way_out(kind, term.cast))
         return term.cast
     if len(kinds) > 1:
         binder.findings.add(
@@ -146,9 +148,31 @@ def _unit_dtype(
             binder.findings.add("MC502", f"{unit.steps[0].op.name} of {dtype.name}", unit.span)
     result = result_dtype(unit.steps, dtypes[-1])
     if isinstance(result, str):
-        binder.findings.add("MC502", result, unit.span or instance.equation.span, print_name(unit.names[-1]))
+        span, name = unit.span or instance.equation.span, print_name(unit.names[-1])
+        way_out = _way_out(dtypes[-1], *(step.dtype for step in unit.steps))
+        binder.findings.add("MC502", result, span, name, **way_out)
         return None
     return result
+
+
+class _WayOut(TypedDict, total=False):
+    notes: tuple[str, ...]
+    help: str
+
+
+def _way_out(source: Dtype, *others: Dtype | None) -> _WayOut:
+    """What to do where a type is smaller than a byte."""
+    small = next((dtype for dtype in (source, *others) if dtype is not None and dtype.bits < 8), None)
+    if small is None:
+        return {}
+    shared = "two F4 share a byte" if small.bits == 4 else "four F6 share three bytes"
+    help = "leave the operation out: what quantises a model writes its F4 and F6, and their scales"
+    if small is source:
+        help = (
+            f"leave the operation out, and the output has {small.name}, too; for numbers of another type start "
+            "from a checkpoint that is not quantised, or that its own tool has dequantised"
+        )
+    return {"notes": (f"{shared}; they are moved, bit for bit, and nothing computes with them",), "help": help}
 
 
 def _final(

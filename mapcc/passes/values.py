@@ -166,7 +166,7 @@ def result_dtype(steps: Sequence[Step], dtype: Dtype) -> Dtype | str:
                 return f"{dtype.name} cannot be cast to {step.dtype.name}"
             if dtype != step.dtype and (dtype.bits < 8 or step.dtype.bits < 8):
                 small = dtype if dtype.bits < 8 else step.dtype
-                return f"{small.name} cannot be cast: it moves bit for bit only"
+                return f"there is no cast {'of' if small is dtype else 'to'} {small.name}"
             dtype = step.dtype
         elif step.is_saturating and dtype.kind in ("int", "uint"):
             continue
