@@ -49,6 +49,6 @@ def _whole_bytes(binder: Binder, instance: Instance) -> None:
                 instance.equation.span,
                 instance.targets[move.target],
                 notes=("two F4 share a byte, and four F6 share three",),
-                help="move them by twos (F4) or by fours (F6): cut and permute other dimensions than the last, "
-                "or whole bytes of it",
+                help="move them by twos (F4) or by fours (F6): cut and permute other dimensions than the "
+                "last, or whole bytes of it",
             )

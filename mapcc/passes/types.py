@@ -169,10 +169,13 @@ def _way_out(source: Dtype, *others: Dtype | None) -> _WayOut:
     help = "leave the operation out: what quantises a model writes its F4 and F6, and their scales"
     if small is source:
         help = (
-            f"leave the operation out, and the output has {small.name}, too; for numbers of another type start "
-            "from a checkpoint that is not quantised, or that its own tool has dequantised"
+            f"leave the operation out, and the output has {small.name}, too; for numbers of another type "
+            "start from a checkpoint that is not quantised, or that its own tool has dequantised"
         )
-    return {"notes": (f"{shared}; they are moved, bit for bit, and nothing computes with them",), "help": help}
+    return {
+        "notes": (f"{shared}; they are moved, bit for bit, and nothing computes with them",),
+        "help": help,
+    }
 
 
 def _final(
