@@ -101,6 +101,7 @@ def test_random_rules(folder: Path, reader, rules) -> None:
     same(text, filled(shapes), folder, reader)
 
 
+@pytest.mark.slow
 @pytest.mark.converts
 @given(mappings())
 def test_random_renames_and_concatenations(folder: Path, reader, case) -> None:

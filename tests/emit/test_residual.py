@@ -19,6 +19,7 @@ from mapcc.library.catalog import catalog
 CASES = {entry.name: entry.pairs[0] for entry in catalog() if entry.family != "moe"}  # those take long
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_the_library(tmp_path: Path, case: str) -> None:
     """The two halves are bound anew from their texts, and are the whole."""

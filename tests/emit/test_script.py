@@ -322,6 +322,7 @@ def test_pieces_cut_at_an_axis_of_size_one(tmp_path: Path) -> None:
 # --- at random
 
 
+@pytest.mark.slow
 @pytest.mark.converts
 @settings(max_examples=15, suppress_health_check=[HealthCheck.too_slow])
 @given(scenarios(), st.sampled_from(["F32", "BF16", "U8"]))

@@ -177,6 +177,7 @@ def check(bound, mapper) -> None:
         np.testing.assert_array_equal(own[0][1], wanted[name])
 
 
+@pytest.mark.slow
 @given(mappings())
 def test_the_mapper_moves_what_the_mapping_moves(bind, case) -> None:
     bound = bind(*case)

@@ -57,6 +57,7 @@ def entry(draw: random.Random) -> Entry:
     return nasty.name(draw) if draw.random() < 0.5 else (nasty.name(draw), draw.randrange(9), 9)
 
 
+@pytest.mark.slow
 def test_mappings_of_nasty_names() -> None:
     """From the text of a mapping, through all of it, to what is emitted."""
     draw = randomness()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cache
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from lark import Lark, Token
@@ -62,6 +63,7 @@ def only_diagnostics(
             assert 0 <= diagnostic.span.start <= diagnostic.span.end <= len(text) + 1
 
 
+@pytest.mark.slow
 @fuzzed
 @given(mappings(), tensors, st.none() | tensors)
 def test_programs_that_parse(mapping: rules.Mapping, source: dict, target: dict | None) -> None:  # type: ignore[type-arg]

@@ -116,6 +116,7 @@ def test_no_terminal_is_slow(name: str) -> None:
                 pattern.match(text, at)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "unit", [*UNITS, "a -> b\n", "{a,", "a.{i} -> ", "| x ", "(", ") ", "let x = 1\n", "}\n", "# a\n"]
 )

@@ -17,6 +17,7 @@ from tests.language.notation import bound_and_moved
 from tests.language.scenarios import Scenario, manifest, scenarios
 
 
+@pytest.mark.slow
 @given(scenarios(lossless=True))
 def test_every_element_comes_back(scenario: Scenario) -> None:
     sources = scenario.sources()

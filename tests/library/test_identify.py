@@ -21,6 +21,7 @@ from mapcc.passes.leftover import patterns_of
 from mapcc.resources import mappings
 from mapcc.tensors.dump import dump_keys
 from mapcc.tensors.spec import Manifest, TensorSpec
+from tests.faults.counts import IS_NIGHT
 
 Mapcc = Callable[..., Any]
 Tensors = dict[str, TensorSpec]
@@ -137,13 +138,15 @@ def test_they_are_many() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("variant", [name for name in VARIANTS if name != "plain"])
 def test_commands_of_every_variant(mapcc: Mapcc, variant: str) -> None:
+    """Of every third file, each variant of others; of all at night."""
     counts = {}
-    for known in FILES:
+    first, step = (0, 1) if IS_NIGHT else (list(VARIANTS).index(variant) % 3, 3)
+    for known in FILES[first::step]:
         if known.takes and len(known.tensors) <= LARGEST:
             counts[name_of(known)], said = ran_all(mapcc, VARIANTS[variant](known.tensors))
             if must_fit(known, variant):
                 assert counts[name_of(known)] >= len(set(known.takes)), (name_of(known), said)
-    assert sum(counts.values()) >= FLOOR
+    assert sum(counts.values()) >= FLOOR // step
 
 
 # --- what is said beside them

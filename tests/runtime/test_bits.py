@@ -71,6 +71,7 @@ def regroupings(draw: st.DrawFn) -> tuple[list[int], list[int], list[int]]:
     return sizes, list(order), sorted(cuts)
 
 
+@pytest.mark.slow
 @settings(max_examples=100)
 @given(regroupings(), st.sampled_from(["U8", "BF16", "F32", "C64"]), st.integers(8, 200), st.integers(8, 400))
 def test_random_axes(
@@ -94,6 +95,7 @@ def test_random_axes(
     assert (bits_of(data) == expected.reshape(-1)).all()
 
 
+@pytest.mark.slow
 @settings(max_examples=50)
 @given(
     st.lists(st.integers(1, 4), min_size=2, max_size=4),

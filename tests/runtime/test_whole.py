@@ -96,6 +96,7 @@ case = st.tuples(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=150)
 @given(
     st.lists(case, min_size=1, max_size=12),

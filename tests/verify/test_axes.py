@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import HealthCheck, assume, event, given, settings
 from hypothesis import strategies as st
 
@@ -47,6 +48,7 @@ def test_what_numpy_makes_is_right(shared_bench: Bench, scenario: Scenario, samp
     assert verified(shared_bench, bound, targets, samples) == []
 
 
+@pytest.mark.slow
 @given(scenarios(), st.data())
 @settings(suppress_health_check=[HealthCheck.filter_too_much])
 def test_two_elements_that_change_places_are_found(
@@ -80,6 +82,7 @@ def broken(move: Move, how: str) -> Move:
             return move._replace(dims=dims)
 
 
+@pytest.mark.slow
 @given(scenarios(), st.sampled_from(["offset", "strides", "order"]), st.data())
 @settings(suppress_health_check=[HealthCheck.filter_too_much])
 def test_wrong_moves_are_found(
