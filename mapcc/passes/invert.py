@@ -80,6 +80,7 @@ def invert_bound(
         proven=True,
         dtypes=_source_dtypes(bound),
         counts=_counts(bound),
+        matched={listed.span for listed in bound.dropped.values()},
         scope=scope_of(mapping, settings or {}),
     )
     inverse = reverser.mapping(inlined(mapping, path, loader))

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import TypeGuard
 
 from mapcc.diagnostics.model import Diagnostic, Diagnostics
 from mapcc.ir import rules
 from mapcc.ir.expr import Binary, Config, Count, Expr, Name, Negative, Number
+from mapcc.ir.notation import print_name
 from mapcc.ir.patterns import (
     Group,
     Index,
@@ -68,12 +68,14 @@ class Reverser:
         proven: key sets will prove the result, so that ``exists`` may be left out.
         dtypes: the types that casts are undone to, by statement; empty without key sets.
         counts: what ``count(P)`` was in the bound mapping, where it was one number.
+        matched: the names of ``drop`` that match something, as they are written; None without key sets.
         left_out: the questions that the inverse does not ask.
     """
 
     proven: bool = False
     dtypes: dict[int, str] = field(default_factory=dict)
     counts: dict[Pattern, int] = field(default_factory=dict)
+    matched: Container[Span] | None = None
     scope: Scope = field(default_factory=Scope)
     _renames: dict[Pattern, Pattern] = field(default_factory=dict)
     _rule_id: int = 0
@@ -97,7 +99,7 @@ class Reverser:
     def body(self, body: Sequence[rules.Statement]) -> tuple[rules.Statement, ...]:
         out: list[rules.Statement] = []
         outer, self._renames = self._renames, dict(_renames(body))
-        body, copies = _with_copies(body)
+        body, copies = _with_copies(body, self.matched)
         around, self._copies = self._copies, copies
         for statement in body:
             try:
@@ -132,9 +134,8 @@ class Reverser:
                 return [replace(statement, side=_OTHER[side])]
             case rules.Keep():
                 return [replace(statement, modifiers=self._modifiers(statement.modifiers))]
-            case rules.Drop(names, because, same_as=Pattern()):
-                self.warnings.append(("what is dropped as a copy does not come back", statement.span))
-                return [self._listed(rules.External, names, because, statement)]
+            case rules.Drop(names, because, same_as=Pattern() as same):
+                return self._copies_elsewhere(statement, same)
             case rules.Drop(names, because):
                 return [self._listed(rules.External, names, because, statement)]
             case rules.External(names, because, _):
@@ -146,6 +147,24 @@ class Reverser:
             case rules.Use(_, left, right, modifiers, inverse):
                 modifiers = self._modifiers(modifiers)
                 return [replace(statement, left=right, right=left, modifiers=modifiers, inverse=not inverse)]
+
+    def _copies_elsewhere(self, statement: rules.Drop, same: Pattern) -> list[rules.Statement]:
+        """Copies that no rule gives again: of one that is for other tensors, too, it cannot be said.
+
+        Raises:
+            NoInverse: they are copies for some tensors, or perhaps: then others would not be.
+        """
+        modifiers = statement.modifiers
+        if modifiers.optional and self.matched is None:
+            message = "whether there is a copy is asked of the source, which the inverse does not have"
+            raise NoInverse(message, statement.span, "give both key sets")
+        if modifiers.where:
+            message = f"copies of {print_name(same)} come back from its rule, and its conditions are others"
+            help = "write the rule in two, of which one has the conditions of the 'drop'"
+            raise NoInverse(message, statement.span, help)
+        message = f"what is dropped as a copy does not come back: {print_name(same)} has no rule of its own"
+        self.warnings.append((message, statement.span))
+        return [self._listed(rules.External, statement.names, statement.because, statement)]
 
     def _listed(
         self,
@@ -328,42 +347,92 @@ class Reverser:
 
 
 def _with_copies(
-    body: Sequence[rules.Statement],
+    body: Sequence[rules.Statement], matched: Container[Span] | None
 ) -> tuple[list[rules.Statement], dict[int, list[Pattern]]]:
-    """A body without the drops of copies that one of its rules can give again, and those by the rule's id."""
-    wanted: dict[Pattern, list[Pattern]] = {}
+    """A body without the drops of copies that its rules can give again, and those by the rule's id.
+
+    Args:
+        matched: the names of ``drop`` that match something; None where no key set tells.
+    """
+    wanted: dict[_Asked, list[Pattern]] = {}
     for statement in body:
-        if isinstance(statement, rules.Drop) and _is_plain_copy(statement):
-            assert statement.same_as is not None
-            wanted.setdefault(statement.same_as, []).append(statement.names[0])
+        if isinstance(statement, rules.Drop) and statement.same_as is not None:
+            same = statement.same_as
+            told = [name for name in _present(statement, matched) if _is_told(name, same)]
+            if told:
+                dropped = wanted.setdefault((same, statement.modifiers.where), [])
+                dropped += [copy for name in told for copy in _each(name, same)]
     out: list[rules.Statement] = []
     copies: dict[int, list[Pattern]] = {}
+    given: set[_Asked] = set()
     for statement in body:
         match statement:
-            case rules.Rule((rules.Tensor(name),)) if name in wanted and not _structural(statement):
-                copies[id(statement)] = wanted.pop(name)
+            case rules.Rule((rules.Tensor(name),), modifiers=modifiers) if (
+                asked := _asked(name, modifiers, wanted)
+            ) and not _structural(statement):
+                copies[id(statement)] = wanted[asked]
+                given.add(asked)
                 out.append(statement)
-            case rules.Keep(names, modifiers) if any(name in wanted for name in names):
-                rest = tuple(name for name in names if name not in wanted)
+            case rules.Keep(names, modifiers) if any(_asked(name, modifiers, wanted) for name in names):
+                rest = tuple(name for name in names if not _asked(name, modifiers, wanted))
                 out += [replace(statement, names=rest)] if rest else []
-                for name in (name for name in names if name in wanted):
-                    tensor = rules.Tensor(name, span=name.span)
-                    rule = rules.Rule((tensor,), (tensor,), modifiers=modifiers, span=statement.span)
-                    copies[id(rule)] = wanted.pop(name)
-                    out.append(rule)
+                for name in names:
+                    if kept := _asked(name, modifiers, wanted):
+                        tensor = rules.Tensor(name, span=name.span)
+                        rule = rules.Rule((tensor,), (tensor,), modifiers=modifiers, span=statement.span)
+                        copies[id(rule)] = wanted[kept]
+                        given.add(kept)
+                        out.append(rule)
             case _:
                 out.append(statement)
-    given = {name for names in copies.values() for name in names}
-    return [s for s in out if not (_is_plain_copy(s) and s.names[0] in given)], copies
+    return [rest for s in out for rest in _not_given(s, given, matched)], copies
 
 
-def _is_plain_copy(statement: rules.Statement) -> TypeGuard[rules.Drop]:
-    return (
-        isinstance(statement, rules.Drop)
-        and statement.same_as is not None
-        and len(statement.names) == 1
-        and statement.modifiers == rules.NO_MODIFIERS
-    )
+# What copies are of, and under which conditions.
+_Asked = tuple[Pattern, tuple[rules.Condition, ...]]
+
+
+def _asked(name: Pattern, modifiers: rules.Modifiers, wanted: Container[_Asked]) -> _Asked | None:
+    """Under the same conditions; or under none, which are those of every rule for that name."""
+    asked = (name, modifiers.where), (name, ())
+    return next((each for each in asked if each in wanted), None)
+
+
+def _not_given(
+    statement: rules.Statement, given: Container[_Asked], matched: Container[Span] | None
+) -> Iterator[rules.Statement]:
+    """A statement; of a ``drop`` of copies what does not come back, if there is some."""
+    if not isinstance(statement, rules.Drop) or statement.same_as is None:
+        yield statement
+        return
+    names = tuple(_present(statement, matched))
+    if (statement.same_as, statement.modifiers.where) in given:
+        names = tuple(name for name in names if not _is_told(name, statement.same_as))
+    if names:
+        yield replace(statement, names=names)
+    elif statement.modifiers.optional and matched is None:
+        yield statement
+
+
+def _is_told(name: Pattern, same: Pattern) -> bool:
+    """Whether what it is a copy of tells all its numbers."""
+    told = {part.expr for part in walk(same.parts) if isinstance(part, Index)}
+    return {part.expr for part in walk(name.parts) if isinstance(part, Index)} <= told
+
+
+def _present(statement: rules.Drop, matched: Container[Span] | None) -> Iterator[Pattern]:
+    """The names that the source has: of those that are optional, key sets tell it."""
+    for name in statement.names:
+        if not statement.modifiers.optional or (matched is not None and name.span in matched):
+            yield name
+
+
+def _each(name: Pattern, same: Pattern) -> Iterator[Pattern]:
+    """A name that is one of several copies of one tensor, for each of them."""
+    if count_copies(same.parts) > 1 or not 1 < count_copies(name.parts) <= MAX_COPIES:
+        yield name
+        return
+    yield from (copy for _, (copy,) in expand_groups([name]))
 
 
 def _structural(rule: rules.Rule) -> bool:

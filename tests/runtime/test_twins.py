@@ -195,6 +195,67 @@ def test_an_inverse_is_proven_both_ways(tmp_path: Path) -> None:
     assert sorted(mapcc.keys(tmp_path / "again").tensors) == ["embed.w", "head.w"]
 
 
+@pytest.mark.parametrize(
+    ("names", "text", "back"),
+    [
+        (["a", "b", "c"], 'keep a\ndrop b, c same as a because "tied"', "a -> a, b, c\n"),
+        (["a", "b", "c"], 'keep a\ndrop {b,c} same as a because "tied"', "a -> a, b, c\n"),
+        (["a", "b"], 'keep a\ndrop b same as a because "tied" optional', "a -> a, b\n"),
+        (["a"], 'keep a\ndrop b same as a because "tied" optional', "keep a\n"),
+        (["a", "c"], 'keep a\ndrop b, c same as a because "tied" optional', "a -> a, c\n"),
+        (["a", "b"], 'keep a\ndrop b same as a because "tied" allow MC810 because "x"', "a -> a, b\n"),
+        (
+            ["h.0", "h.1", "e.0", "e.1"],
+            'e.{i} -> x.{i}   where i < 2\ndrop h.{i} same as e.{i} because "tied"   where i < 2',
+            "x.{i} -> e.{i}, h.{i}   where i < 2\n",
+        ),
+        (
+            ["h.0", "h.1", "e.0", "e.1"],
+            'e.{i} -> x.{i} where i < 1\ne.{i} -> y.{i} where i > 0\ndrop h.{i} same as e.{i} because "tied"',
+            "x.{i} -> e.{i}, h.{i}   where i < 1\ny.{i} -> e.{i}, h.{i}   where i > 0\n",
+        ),
+        (
+            ["r0.a", "r0.b", "r1.a", "r1.b"],
+            'r0.{a,b} -> {a,b}\ndrop r1.{a,b} same as r0.{a,b} because "replicated"',
+            "{a,b} -> r0.{a,b}, r1.{a,b}\n",
+        ),
+    ],
+)
+def test_copies_come_back(names: list[str], text: str, back: str, tmp_path: Path) -> None:
+    arrays = {name: np.full(2, 7, "f4") for name in names}
+    mapping, source = written(tmp_path, arrays, text)
+    mapcc.convert(mapping, source, tmp_path / "out")
+    inverse = mapcc.invert(mapping, source, tmp_path / "out")
+    assert (inverse.text, inverse.warnings, inverse.proven) == (back, (), True)
+    (tmp_path / "back.mapcc").write_text(inverse.text, "utf-8")
+    mapcc.convert(tmp_path / "back.mapcc", tmp_path / "out", tmp_path / "again")
+    assert sorted(mapcc.keys(tmp_path / "again").tensors) == sorted(names)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('keep e.{i}\ndrop h.{i} same as e.{i} because "tied" where i < 1', "in two"),
+        ('keep a\ndrop b same as a because "tied" where exists(b)', "in two"),
+        ('keep a\ndrop b same as a because "tied" optional', "both key sets"),
+    ],
+)
+def test_copies_that_come_back_for_some_only_are_refused(text: str, words: str) -> None:
+    found = Diagnostics()
+    turned(mapcc.parse(text), found)
+    [fault] = found
+    assert (fault.code, fault.span is not None and fault.span.text.startswith("drop")) == ("MC701", True)
+    assert words in fault.help
+
+
+def test_copies_of_what_has_no_rule_of_its_own() -> None:
+    mapping = mapcc.parse('m.** -> **\ndrop a, b same as m.e because "tied"')
+    inverse = mapcc.invert(mapping)
+    assert inverse.text == '** -> m.**\nexternal a, b because "tied"\n'
+    [warning] = inverse.warnings
+    assert (warning.code, "m.e has no rule of its own" in warning.message) == ("MC702", True)
+
+
 def test_both_forms_say_it() -> None:
     text = 'drop a.{i}.{x,y} same as b.{i}.{x,y} because "tied"   where i < 2\n'
     mapping = mapcc.parse(text)
