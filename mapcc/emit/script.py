@@ -184,6 +184,8 @@ class _Tables:
             shards.append((name, outputs[:count]))
             outputs = outputs[count:]
         for (_, own), file in zip(shards, self.plan.files, strict=True):
+            if [output.name for output in own] != [tensor.name for tensor in file.tensors]:
+                return False
             if checkpoint.header(own, self.metadata(), len(file.header)) != file.header:
                 return False
         index = self.plan.index

@@ -80,14 +80,18 @@ def differences(found: dict[str, Found], source: Iterable[Any], dropped: Iterabl
 
 
 def in_order(rows: Iterable[Any], found: dict[str, Found]) -> list[Output]:
-    """The outputs, as their first inputs lie in the source; those that have none are last."""
+    """The outputs, as their first inputs lie in the source; those without inputs or elements are last."""
     places = {name: place for place, name in enumerate(found)}
     outputs = []
     for name, *row in rows:
         if len(row) == 1:  # renamed
             row = [found[row[0]].dtype, found[row[0]].shape, whole, row, {}]
         outputs.append(Output(name, *row))
-    return sorted(outputs, key=lambda output: places[names_of(output)[0]] if output.inputs else len(places))
+    return sorted(outputs, key=lambda one: places[first] if (first := first_of(one)) else len(places))
+
+
+def first_of(output: Output) -> str:
+    return names_of(output)[0] if output.inputs and prod(output.shape) else ""
 
 
 def names_of(output: Output) -> list[str]:
