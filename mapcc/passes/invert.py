@@ -75,19 +75,53 @@ def invert_bound(
     Raises:
         MappingError: a statement has no inverse, or the text means something else when bound.
     """
-    assert bound.target is not None
+    try:
+        return _inverted(mapping, path, bound, loader, settings or {}, frozenset())
+    except MappingError as error:
+        # Of two variants, one is for sources that have what an `exists` asks for: here the other is idle.
+        idle = _idle(bound)
+        if not idle or not _asks(bound):
+            raise
+        try:
+            return _inverted(mapping, path, bound, loader, settings or {}, idle)
+        except MappingError:
+            raise error from None
+
+
+def _inverted(
+    mapping: rules.Mapping,
+    path: Path,
+    bound: BoundMapping,
+    loader: Loader,
+    settings: Mapping[str, Setting],
+    idle: frozenset[Span],
+) -> Inverted:
     reverser = Reverser(
         proven=True,
+        idle=idle,
         dtypes=_source_dtypes(bound),
         counts=_counts(bound),
         matched={listed.span for listed in bound.dropped.values()},
-        scope=scope_of(mapping, settings or {}),
+        scope=scope_of(mapping, settings),
     )
     inverse = reverser.mapping(inlined(mapping, path, loader))
     _raise_faults(reverser)
     text = print_mapping(inverse)
-    _prove(text, path, bound, settings or {}, reverser.left_out)
+    _prove(text, path, bound, settings, reverser.left_out)
     return Inverted(inverse, text, _warnings(reverser, _losses(bound)), True)
+
+
+def _idle(bound: BoundMapping) -> frozenset[Span]:
+    """Where the rules stand, and the names of ``keep``, that take nothing of this source."""
+    live = {instance.equation.statement.span for instance in bound.instances}
+    spans = (equation.statement.span for equation in bound.program.equations)
+    return frozenset(span for span in spans if span is not None and span not in live)
+
+
+def _asks(bound: BoundMapping) -> bool:
+    """Whether some rule asks the source for what it has."""
+    conditions = (each for equation in bound.program.equations for each in equation.conditions)
+    return any(isinstance(condition, rules.Exists) for condition in conditions)
 
 
 def _raise_faults(reverser: Reverser) -> None:

@@ -69,6 +69,7 @@ class Reverser:
         dtypes: the types that casts are undone to, by statement; empty without key sets.
         counts: what ``count(P)`` was in the bound mapping, where it was one number.
         matched: the names of ``drop`` that match something, as they are written; None without key sets.
+        idle: where rules stand that take nothing of the key sets, and that are left out.
         left_out: the questions that the inverse does not ask.
     """
 
@@ -76,6 +77,7 @@ class Reverser:
     dtypes: dict[int, str] = field(default_factory=dict)
     counts: dict[Pattern, int] = field(default_factory=dict)
     matched: Container[Span] | None = None
+    idle: Container[Span | None] = frozenset()
     scope: Scope = field(default_factory=Scope)
     _renames: dict[Pattern, Pattern] = field(default_factory=dict)
     _rule_id: int = 0
@@ -101,13 +103,25 @@ class Reverser:
         outer, self._renames = self._renames, dict(_renames(body))
         body, copies = _with_copies(body, self.matched)
         around, self._copies = self._copies, copies
-        for statement in body:
+        for statement in self._live(body):
             try:
                 out += self._statement(statement)
             except NoInverse as fault:
                 self.faults.append(NoInverse(str(fault), fault.span or statement.span, fault.help))
         self._renames, self._copies = outer, around
         return tuple(out)
+
+    def _live(self, body: Iterable[rules.Statement]) -> Iterator[rules.Statement]:
+        """Without the rules that take nothing of the key sets, where these are left out."""
+        for statement in body:
+            match statement:
+                case rules.Rule() if statement.span in self.idle:
+                    pass
+                case rules.Keep(names) if any(name.span in self.idle for name in names):
+                    rest = tuple(name for name in names if name.span not in self.idle)
+                    yield from [replace(statement, names=rest)] if rest else []
+                case _:
+                    yield statement
 
     def _statement(self, statement: rules.Statement) -> list[rules.Statement]:
         match statement:

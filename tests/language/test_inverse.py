@@ -188,3 +188,30 @@ def test_a_text_that_means_something_else_is_not_printed() -> None:
     assert check(parse(inverse.text), there, here).ok
     with pytest.raises(MappingError, match="MC701"):
         invert(parse("a.x -> b.x\nc.* -> b.*"), made("a.x c.y"), there)
+
+
+VARIANTS = """
+e.* -> x.*        where exists(h.w)
+e.* -> x.*, h.*   where not exists(h.w)
+keep h.*, n.*   optional
+"""
+
+
+@pytest.mark.parametrize(
+    ("names", "inverse"),
+    [
+        (("e", "h", "n"), "x.* -> e.*\nkeep h.*, n.*   optional\n"),
+        (("e", "n"), 'x.* -> e.*\ndrop h.* same as x.* because "a copy"\nkeep n.*   optional\n'),
+        (("e",), 'x.* -> e.*\ndrop h.* same as x.* because "a copy"\n'),
+    ],
+)
+def test_of_two_variants_the_one_of_the_key_sets_is_turned(names: tuple[str, ...], inverse: str) -> None:
+    sources = {f"{name}.w": np.arange(6, dtype="f4").reshape(2, 3) for name in names}
+    checked = check(parse(VARIANTS), manifest(sources))
+    assert checked.bound is not None
+    targets = bound_and_moved(checked.bound, sources)
+    assert "h.w" in targets
+    turned = invert(parse(VARIANTS), manifest(sources), manifest(targets))
+    assert (turned.text, turned.proven) == (inverse, True)
+    with pytest.raises(MappingError, match="MC701"):
+        invert(parse(VARIANTS))

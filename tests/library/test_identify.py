@@ -184,7 +184,7 @@ def test_tensors_too_many_are_left_out_by_name(mapcc: Mapcc) -> None:
 
 
 def test_a_tied_head_is_no_command(mapcc: Mapcc) -> None:
-    tensors = model("llama/keys/hf.json#llama3_8b")
+    tensors = model("moe/keys/mixtral_v4.json#8x7b")
     del tensors["lm_head.weight"]
     ran = mapcc("identify", written(tensors))
     assert ran.code == 0
@@ -192,7 +192,17 @@ def test_a_tied_head_is_no_command(mapcc: Mapcc) -> None:
     assert (
         "absent: lm_head.weight (it has the shape of model.embed_tokens.weight: perhaps they are" in ran.out
     )
-    assert "llama/hf_to_litgpt does not take it: MC405: " in ran.out
+    assert "moe/mixtral_v4_to_v5 does not take it: MC405: " in ran.out
+
+
+@pytest.mark.parametrize("keys", ["llama/keys/hf.json#3_2_1b", "llama/keys/phi_hf.json#phi_4_mini"])
+def test_a_tied_head_that_the_mapping_knows(keys: str, mapcc: Mapcc) -> None:
+    """It is given from the embedding, as LitGPT does: of a model that is in the library, and of another."""
+    path = written(model(keys))
+    [command] = commands(mapcc("identify", path).out)
+    name = "llama/phi_hf_to_litgpt" if "phi" in keys else "llama/hf_to_litgpt"
+    assert command[:2] == ["check", name]
+    assert mapcc(*command).code == 0
 
 
 def test_all_mappings_of_the_family_that_fit(mapcc: Mapcc) -> None:

@@ -61,16 +61,20 @@ def agree(mapping: str, source: Any, expected: Any, folder: Path, **options: Any
     assert differences(expected, loaded(out), 0) == []
 
 
+@pytest.mark.parametrize("tied", [False, True])
 @pytest.mark.parametrize("groups", [4, 2], ids=["llama 2", "llama 3"])
-def test_llama(litgpt: Any, groups: int, tmp_path: Path) -> None:
+def test_llama(litgpt: Any, groups: int, tied: bool, tmp_path: Path) -> None:
     heads = {"num_attention_heads": 4, "num_key_value_heads": groups, "tie_word_embeddings": False}
     source = weights("LlamaForCausalLM", SMALL | heads)
+    if tied:
+        del source["lm_head.weight"]
     expected: dict[str, Any] = {}
     litgpt["copy_weights_hf_llama"](SimpleNamespace(mlp_class_name="LLaMAMLP"), {}, expected, dict(source))
     agree("llama/hf_to_litgpt", source, expected, tmp_path)
 
 
-def test_phi(litgpt: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["Phi-3-mini", "Phi-4-mini"])
+def test_phi(litgpt: Any, name: str, tmp_path: Path) -> None:
     heads = {
         "num_attention_heads": 4,
         "num_key_value_heads": 2,
@@ -78,8 +82,10 @@ def test_phi(litgpt: Any, tmp_path: Path) -> None:
         "pad_token_id": 0,
     }
     source = weights("Phi3ForCausalLM", SMALL | heads)
+    if name == "Phi-4-mini":
+        del source["lm_head.weight"]
     expected: dict[str, Any] = {}
-    litgpt["copy_weights_phi"](SimpleNamespace(name="Phi-3-mini"), {}, expected, dict(source))
+    litgpt["copy_weights_phi"](SimpleNamespace(name=name), {}, expected, dict(source))
     agree("llama/phi_hf_to_litgpt", source, expected, tmp_path)
 
 
