@@ -130,12 +130,13 @@ def _moved(statement: rules.Statement, right: str, separator: str) -> rules.Stat
 def _carries(
     mapping: rules.Mapping, path: Path, prefix: str, settings: Mapping[str, Setting], loader: Loader
 ) -> bool:
-    """Whether all names that the mapping takes begin with the prefix."""
+    """Whether all names that the mapping needs begin with the prefix; what is optional may not."""
     before = len(loader.found)
     program = program_of(mapping, path, settings, {}, Diagnostics(), loader)
     if len(loader.found) > before:
         return False  # of a file that it uses: told when the mapping is bound
-    names = [name for equation in program.equations for unit in equation.units for name in unit.names]
+    needed = (equation for equation in program.equations if not equation.optional)
+    names = [name for equation in needed for unit in equation.units for name in unit.names]
     return bool(names) and all(_begins(name, prefix) for name in names)
 
 

@@ -262,3 +262,16 @@ def test_an_inverse_has_the_lets_of_what_it_uses_at_its_top(flux: Path, mapcc: M
     assert "let mlp_ratio = 4" in ran.out
     assert mapcc("fmt", "--check", "back.mapcc").code == 0
     assert mapcc("check", "back.mapcc", "-s", FLUX).code == 0
+
+
+@pytest.mark.parametrize("rules", ["", "keep head.*   optional\n"])
+def test_what_is_optional_need_not_carry_the_prefix(
+    rules: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All that is needed lies under `m`: the mapping is not for what lies under `m.m`."""
+    text = "m.a.* -> x.*   where exists(head.w)\nm.a.* -> x.*, head.*   where not exists(head.w)\n" + rules
+    monkeypatch.chdir(tmp_path)
+    result = checked(text, {"m.a.w": [2], "step": []}, under="m")
+    assert result.ok, result.diagnostics
+    assert result.bound is not None
+    assert set(result.bound.given) == {"x.w", "head.w"}
