@@ -32,7 +32,7 @@ MappingLike = str | Path | rules.Mapping
 Progress = Callable[[int, int], None]
 
 # Names that are looked at once more to prove fixes: of a checkpoint of a hundred thousand, few are tried.
-TRIED_NAMES = 200_000
+TRIED_NAMES = 100_000
 MAX_TRIES = 24
 
 STATEMENTS = "further statements"  # what their source is called where something in them is wrong

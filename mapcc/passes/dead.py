@@ -21,6 +21,7 @@ from mapcc.passes.words import condition_leaves, left_names, right_names
 from mapcc.syntax.editing import flagged, inserted, removed
 from mapcc.text import Span
 
+_DIGIT = re.compile(r"[0-9]$|^[0-9]")
 _STAR = re.compile(r"(?<!\*)\*(?!\*)")
 
 
@@ -92,7 +93,10 @@ def _zeros_in_front(binder: Binder, pattern: Pattern) -> Iterator[tuple[str, Fix
     """``layer_{i}`` of ``layer_003``."""
     if not any(isinstance(part, Index) and not part.width for part in pattern.parts):
         return
+    digits = any(isinstance(part, Text) and _DIGIT.search(part.text) for part in pattern.parts)
     for width in range(2, 7):
+        if not digits and width not in binder.paths.padded():
+            continue
         wide = Pattern(tuple(replace(p, width=width) if isinstance(p, Index) else p for p in pattern.parts))
         example = binder.paths.example(wide)
         if example is not None:

@@ -8,7 +8,7 @@ numbers alone (256 experts of 61 layers) are walked once for all.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from time import thread_time
 from typing import Any
@@ -111,9 +111,9 @@ class Trie:
 
     def open_matches(self, names: Collection[str]) -> Iterator[tuple[str, OpenMatch, list[int]]]:
         """Each name with its open match and its numbers. All are cut at once: one by one is far dearer."""
-        text = f"\n{self.separator}".join(["", *names])[1:] + "\n"
-        shapes = self._mark.sub("\0", text).split("\n")[:-1]
-        if not self._is_open or len(shapes) != len(names) or "\0" in text:
+        text = self._one_a_line(names)
+        shapes = self.shapes(names, text) if self._is_open else []
+        if not shapes:
             for name in names:
                 found, digits = self.open_match(name)
                 yield name, found, list(map(int, digits))
@@ -132,6 +132,20 @@ class Trie:
             found, count = known[key]
             yield name, found, every[at : at + count]
             at += count
+
+    @property
+    def is_blind(self) -> bool:
+        """Whether names that differ in their numbers alone are alike to all its patterns."""
+        return self._is_open and not self._named
+
+    def shapes(self, names: Collection[str], text: str = "") -> list[str]:
+        """What names are but for their numbers; nothing where that cannot be told of all at once."""
+        text = text or self._one_a_line(names)
+        shapes = self._mark.sub("\0", text).split("\n")[:-1]
+        return [] if len(shapes) != len(names) or "\0" in text else shapes
+
+    def _one_a_line(self, names: Iterable[str]) -> str:
+        return f"\n{self.separator}".join(["", *names])[1:] + "\n"
 
     def open_match(self, name: str) -> tuple[OpenMatch, list[str]]:
         """A match that leaves the numbers of a name open, and the numbers."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -11,6 +12,8 @@ from mapcc.passes.copies import alternatives
 from mapcc.passes.indices import NotOneToOne, solve_indices
 from mapcc.passes.match import Leaf, Trie
 from mapcc.passes.segments import variants
+
+_ZEROS = re.compile(r"(?<![0-9])0[0-9]+")
 
 Value = int | str
 # A word of an index expression that is no index; Unevaluable if it has no value.
@@ -41,6 +44,8 @@ class PathIndex:
     names: Iterable[str]
     separator: str
     _paths: list[str] | None = None
+    _kinds: list[str] | None = None
+    _padded: frozenset[int] | None = None
     _scans: dict[Pattern, _Scan] = field(default_factory=dict)
 
     def count(
@@ -61,7 +66,26 @@ class PathIndex:
     def example(self, whole: Pattern) -> str | None:
         """A name or module that a pattern matches."""
         trie = self._trie(whole)
-        return next((path for path in self.every_path() if trie.match(path)), None)
+        paths = self._one_of_a_kind() if trie.is_blind else self.every_path()
+        return next((path for path, found, _ in trie.open_matches(paths) if found.leaves), None)
+
+    def padded(self) -> frozenset[int]:
+        """How many digits numbers have that begin with zeros."""
+        if self._padded is None:
+            runs = _ZEROS.findall("\n".join(self.names))
+            self._padded = frozenset(map(len, runs))
+        return self._padded
+
+    def _one_of_a_kind(self) -> list[str]:
+        """The first of all paths that differ in their numbers alone."""
+        if self._kinds is None:
+            paths = self.every_path()
+            shapes = Trie(self.separator).shapes(paths)
+            first: dict[str, str] = {}
+            for path, shape in zip(paths, shapes or paths, strict=True):
+                first.setdefault(shape, path)
+            self._kinds = list(first.values())
+        return self._kinds
 
     def matches(self, prefix: Pattern, pattern: Pattern) -> int:
         """How many names and modules match, whatever the variables are."""

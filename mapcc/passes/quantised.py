@@ -88,8 +88,11 @@ class _Checker:
     binder: Binder
     found: Found
     _given: Found | None = None
-    _ways: dict[tuple[int, int], tuple[int, ...]] = field(default_factory=dict)
+    _fed_by: dict[tuple[int, int], tuple[int, ...]] = field(default_factory=dict)
+    _operands: dict[int, dict[str, list[int]]] = field(default_factory=dict)
     _moved: dict[tuple[object, ...], str] = field(default_factory=dict)
+    # Of a target, which is made of many weights at times, and one of their companions.
+    _followed: dict[tuple[int, int, int, int, str], str] = field(default_factory=dict)
 
     def check(self, weight: Quantised) -> None:
         ways = list(self.ways(weight.main.name))
@@ -110,18 +113,31 @@ class _Checker:
     def ways(self, name: str) -> Iterator[_Way]:
         for instance in self.binder.bound.taken.get(name, ()):
             layout = instance.layout
+            for operand in self._operands_of(instance, name):
+                for number in self._fed(layout, operand):
+                    if instance.targets[number]:
+                        yield _Way(instance, operand, number)
+
+    def _operands_of(self, instance: Instance, name: str) -> Sequence[int]:
+        if len(instance.sources) == 1:  # nearly always
+            return (0,)
+        known = self._operands.get(id(instance))
+        if known is None:
+            known = self._operands[id(instance)] = {}
             for operand, names in enumerate(instance.sources):
-                if name in names:
-                    for number in self._fed(layout, operand):
-                        if instance.targets[number]:
-                            yield _Way(instance, operand, number)
+                for each in dict.fromkeys(names):
+                    known.setdefault(each, []).append(operand)
+        return known[name]
 
     def _fed(self, layout: Layout, operand: int) -> tuple[int, ...]:
         key = (id(layout), operand)
-        fed = self._ways.get(key)
+        fed = self._fed_by.get(key)
         if fed is None:
-            fed = tuple(dict.fromkeys(move.target for move in layout.moves if move.source == operand))
-            self._ways[key] = fed
+            targets: dict[int, dict[int, None]] = {number: {} for number in range(len(layout.unit_of_source))}
+            for move in layout.moves:
+                targets[move.source][move.target] = None
+            self._fed_by |= {(id(layout), number): tuple(fed) for number, fed in targets.items()}
+            fed = self._fed_by[key]
         return fed
 
     def given(self) -> Found:
@@ -248,9 +264,17 @@ class _Checker:
     def _follows(
         self, weight: Quantised, way: _Way, companion: Companion, spec: TensorSpec, partner: _Way
     ) -> str:
+        instances = id(way.instance), way.number, id(partner.instance), partner.number
+        key = (*instances, weight.container.name + companion.suffix)
+        why = self._followed.get(key)
+        if why is None:
+            why = self._followed[key] = self._compared(weight, way, companion, partner)
+        return why and why.format(_called(spec))
+
+    def _compared(self, weight: Quantised, way: _Way, companion: Companion, partner: _Way) -> str:
         pairs = self._pairs(way, companion, partner)
         if pairs is None:
-            return f"quantised weights are joined, and not each of them has a {_called(spec)} that follows"
+            return "quantised weights are joined, and not each of them has a {} that follows"
         layout, other = way.instance.layout, partner.instance.layout
         tied = tuple((pair.weight, pair.companion) for pair in pairs)
         key = (id(layout), way.number, id(other), partner.number, id(companion), weight.container.name, tied)
@@ -259,7 +283,7 @@ class _Checker:
             block = self.found.blocks.get(weight.container.name, ())
             why = parts_company(layout, way.number, other, partner.number, companion, pairs, block)
             self._moved[key] = why
-        return why and f"a quantised weight is moved, and its {_called(spec)} does not follow: {why}"
+        return why and f"a quantised weight is moved, and its {{}} does not follow: {why}"
 
     def _pairs(self, way: _Way, companion: Companion, partner: _Way) -> tuple[Pair, ...] | None:
         """Of all weights that a target is made of, each with the operand that is its companion's."""

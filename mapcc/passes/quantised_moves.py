@@ -6,8 +6,9 @@ nothing else happens.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from itertools import islice, product
+from itertools import accumulate, islice, product
 from math import prod
 from typing import NamedTuple
 
@@ -55,7 +56,7 @@ def parts_company(
 ) -> str:
     """Why a target's factors are not those of its elements; "" if they are."""
     target, own = layout.target_shapes[number], other.target_shapes[partner]
-    origins = [move for move in other.moves if move.target == partner]
+    origins = _Origins.of(other, partner)
     by_operand = {pair.weight: pair for pair in pairs}
     after: _Grid | None = None
     for move in layout.moves:
@@ -182,13 +183,13 @@ def _index(place: int, shape: Shape) -> Index:
     return tuple(reversed(index))
 
 
-def _agree(at: Index, to: Index, before: _Grid, after: _Grid, pair: Pair, origins: Sequence[Move]) -> bool:
+def _agree(at: Index, to: Index, before: _Grid, after: _Grid, pair: Pair, origins: _Origins) -> bool:
     ours, theirs = before.factors(at), after.factors(to)
     counts, wanted = prod(n for _, n in ours), prod(n for _, n in theirs)
     if counts != wanted:
         return False
     for mine, other in zip(_corners(ours), _corners(theirs), strict=True):
-        if _origin(after.place(other), origins) != (pair.companion, before.place(mine)):
+        if origins.at(after.place(other)) != (pair.companion, before.place(mine)):
             return False
     return True
 
@@ -200,18 +201,37 @@ def _corners(factors: tuple[tuple[int, int], ...]) -> list[Index]:
     return [first, last]
 
 
-def _origin(place: int, moves: Sequence[Move]) -> tuple[int, int] | None:
-    """The operand and the place in it that an element of a target is taken from."""
-    for move in moves:
-        left, source = place - move.target_offset, move.source_offset
-        if left < 0:
-            continue
-        for size, at, to in sorted(move.dims, key=lambda dim: -dim[2]):
-            k = min(left // to, size - 1) if to else 0
-            left, source = left - k * to, source + k * at
-        if left == 0:
-            return move.source, source
-    return None
+class _Origins(NamedTuple):
+    """From where the elements of a target are taken: its moves, by where they begin in it."""
+
+    starts: list[int]
+    ends: list[int]  # the furthest that this move or one before it reaches
+    moves: list[Move]  # their dimensions with the longest steps first
+
+    @classmethod
+    def of(cls, layout: Layout, target: int) -> _Origins:
+        moves = [
+            move._replace(dims=tuple(sorted(move.dims, key=lambda dim: -dim[2])))
+            for move in layout.moves
+            if move.target == target
+        ]
+        moves.sort(key=lambda move: move.target_offset)
+        reached = [m.target_offset + sum((size - 1) * to for size, _, to in m.dims) for m in moves]
+        return cls([move.target_offset for move in moves], list(accumulate(reached, max)), moves)
+
+    def at(self, place: int) -> tuple[int, int] | None:
+        """The operand and the place in it that an element is taken from."""
+        for number in range(bisect_right(self.starts, place) - 1, -1, -1):
+            if self.ends[number] < place:
+                return None
+            move = self.moves[number]
+            left, source = place - move.target_offset, move.source_offset
+            for size, at, to in move.dims:
+                k = min(left // to, size - 1) if to else 0
+                left, source = left - k * to, source + k * at
+            if left == 0:
+                return move.source, source
+        return None
 
 
 def _where(at: Index, to: Index) -> str:

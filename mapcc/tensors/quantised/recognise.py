@@ -13,6 +13,9 @@ from mapcc.tensors.spec import Manifest, TensorSpec
 
 Tensors = Mapping[str, TensorSpec]
 Block = tuple[int, ...]
+# Whether a companion belongs to a weight, by which it is and what both are: few kinds, of many tensors. Types
+# by identity, as they take long to hash.
+_Known = dict[tuple[str, int, Block, int, Block], bool]
 
 # An end of a name that a companion may have, so that most checkpoints are done with after one look.
 _ENDS = tuple({c.suffix for each in CONTAINERS for c in each.companions if c.required})
@@ -27,11 +30,12 @@ def quantised(key_set: Manifest) -> Found:
     weights: dict[str, Quantised] = {}
     owner: dict[str, Quantised] = {}
     for container in CONTAINERS if by_tail else ():
+        known: _Known = {}
         for stem in _stems(container, by_tail):
             main = tensors.get(stem + container.main)
             if main is None or main.name in weights or main.name in owner:
                 continue
-            found = _in_container(container, stem, main, tensors)
+            found = _in_container(container, stem, main, tensors, known)
             if found is not None:
                 weights[main.name] = found
                 owner.update((spec.name, found) for _, spec in found.companions)
@@ -58,15 +62,23 @@ def _stems(container: Container, by_tail: Mapping[str, list[str]]) -> list[str]:
     return [stem for stem in stems if not stem or stem[-1] in "./:"]
 
 
-def _in_container(container: Container, stem: str, main: TensorSpec, tensors: Tensors) -> Quantised | None:
+def _in_container(
+    container: Container, stem: str, main: TensorSpec, tensors: Tensors, known: _Known
+) -> Quantised | None:
     if not _is_of(main, container.types, container.certain):
         return None
     companions: list[tuple[Companion, TensorSpec]] = []
     for companion in container.companions:
         spec = tensors.get(stem + companion.suffix)
-        if spec is not None and spec is not main and _belongs(companion, spec, main, container):
-            companions.append((companion, spec))
-        elif companion.required:
+        if spec is not None and spec is not main:
+            key = (companion.suffix, id(main.dtype), main.shape, id(spec.dtype), spec.shape)
+            belongs = known.get(key)
+            if belongs is None:
+                belongs = known[key] = _belongs(companion, spec, main, container)
+            if belongs:
+                companions.append((companion, spec))
+                continue
+        if companion.required:
             return None
     return Quantised(container, stem, main, tuple(companions))
 
@@ -97,7 +109,8 @@ def _blocks(
     blocks: dict[str, Block] = {}
     groups: dict[str, Block] = {}
     for name, several in by_container.items():
-        block = block_of([_grid(weight) for weight in several], stated)
+        grids = {(id(grid[0]), *grid[1:]): grid for grid in map(_grid, several)}
+        block = block_of(grids.values(), stated)
         if block and max(block) != 1:
             blocks[name] = block
             groups[name] = _in_codes(several[0], block, config)
