@@ -5,20 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from mapcc.api.proving import Answer, with_proven_fixes
 from mapcc.diagnostics.model import Diagnostic, Diagnostics
 from mapcc.errors import MappingError
 from mapcc.ir import rules
 from mapcc.ir.bound import BoundMapping
 from mapcc.ir.expr import Unevaluable
-from mapcc.ir.printer import print_mapping
 from mapcc.ir.rules import extended
-from mapcc.library.strangers import strangers_of
 from mapcc.passes.check import Setting, bind
-from mapcc.passes.describe import Shown, describe_sources, describe_targets
 from mapcc.passes.verdict import Verdict, verdicts
-from mapcc.resources import library_mapping
+from mapcc.resources import library_mapping, mappings
 from mapcc.syntax.load import Loader, parse_source
 from mapcc.tensors.keysets import open_keyset
 from mapcc.tensors.parts import part_of_set
@@ -26,6 +23,9 @@ from mapcc.tensors.selection import Select
 from mapcc.tensors.spec import Manifest
 from mapcc.tensors.strict_json import collector_off
 from mapcc.text import Source
+
+if TYPE_CHECKING:
+    from mapcc.passes.describe import Shown
 
 KeySet = str | Path | Manifest
 MappingLike = str | Path | rules.Mapping
@@ -92,6 +92,7 @@ class Question:
             return checked
         if not _is_as_written(self.mapping):
             return replace(checked, diagnostics=without_fixes(checked.diagnostics))
+        from mapcc.api.proving import Answer, with_proven_fixes
 
         def ask(edited: Mapping[str, str]) -> Answer:
             again = self.answer({**(texts or {}), **edited})
@@ -284,7 +285,7 @@ def unproven(
                 return Checked(tuple(found), None)
             bound = bind(mapping, opened.path, source, target, settings, found, opened.loader)
             if not found.errors:
-                found.extend(strangers_of(opened.mapping, opened.path, bound, source_prefix(under)))
+                found.extend(_strangers(opened.mapping, opened.path, bound, under))
         except MappingError as error:
             found.extend(error.diagnostics)
             return Checked(tuple(found), None)
@@ -292,6 +293,15 @@ def unproven(
             found.add(Diagnostic("MC108", str(error), error.span))
             return Checked(tuple(found), None)
     return Checked(tuple(found), bound)
+
+
+def _strangers(mapping: rules.Mapping, path: Path, bound: BoundMapping, under: str) -> Iterable[Diagnostic]:
+    """What a mapping of the library says of a source that is none of its models."""
+    if path.resolve().parent.parent != mappings().resolve():
+        return ()
+    from mapcc.library.strangers import strangers_of
+
+    return strangers_of(mapping, path, bound, source_prefix(under))
 
 
 def source_prefix(under: str) -> str:
@@ -371,6 +381,8 @@ def show(
     Raises:
         MappingError: a file or the text cannot be read, so that rules are missing; or nothing is bound.
     """
+    from mapcc.passes.describe import describe_sources, describe_targets
+
     checked = check(mapping, source, target, **options)  # type: ignore[arg-type]
     # Codes below 200 are of files and of the text.
     unread = [d for d in checked.diagnostics if d.exit_code and int(d.code[2:]) < 200]
@@ -388,6 +400,7 @@ def format_mapping(mapping: rules.Mapping, to: str = "text") -> str:
     >>> format_mapping(parse("a.*->b.*"))
     'a.* -> b.*\\n'
     """
+    from mapcc.ir.printer import print_mapping
     from mapcc.ir.yaml_printer import print_yaml
 
     return print_yaml(mapping) if to == "yaml" else print_mapping(mapping)

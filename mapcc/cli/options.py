@@ -148,9 +148,11 @@ def key_options(
 
 def with_drops(options: dict[str, object], drops: list[str] | None) -> dict[str, object]:
     """The options of a check, and what is left out beside what the mapping leaves out."""
+    if not drops:
+        return {**options, "statements": ""}
     from mapcc.api.identifying import drop_statements
 
-    return {**options, "statements": drop_statements(drops or [])}
+    return {**options, "statements": drop_statements(drops)}
 
 
 def setting(text: str) -> tuple[str, int | float | str]:

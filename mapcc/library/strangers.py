@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from mapcc import resources
 from mapcc.diagnostics.fold import fold
 from mapcc.diagnostics.model import Diagnostic
 from mapcc.ir import rules
@@ -62,13 +61,11 @@ class _Keys:
 def strangers_of(
     mapping: rules.Mapping, path: Path, bound: BoundMapping, under: str = ""
 ) -> tuple[Diagnostic, ...]:
-    """The same for a mapping of the library; nothing for one of somebody else's, which knows no models.
+    """The same for a mapping of the library: one of somebody else's knows no models.
 
     Args:
         under: the prefix of the source beneath which the mapping is applied.
     """
-    if path.resolve().parent.parent != resources.mappings().resolve():
-        return ()
     pairs, title = declared_pairs(mapping, path), "; ".join(mapping.about("source"))
     meant = f'; if it is meant: a mapping of your own with use "{path.parent.name}/{path.stem}"'
     if not under:

@@ -16,14 +16,11 @@ from mapcc.ir.patterns import Deep, Pattern, join
 from mapcc.ir.program import Equation, Listed
 from mapcc.passes import layout as laying
 from mapcc.passes.binder import Binder, NoValue
-from mapcc.passes.dead import report_dead
 from mapcc.passes.elements import check_elements
 from mapcc.passes.indices import domain_conditions
 from mapcc.passes.match import Trie
 from mapcc.passes.naming import padded, pattern_of
 from mapcc.passes.offers import Unmatched, fixes_of_module, fixes_of_source, fixes_of_target
-from mapcc.passes.quantised import check_quantised
-from mapcc.passes.quantised_words import not_by_cast, not_by_drop
 from mapcc.passes.questions import CODE, unanswered
 from mapcc.passes.renames import lost_indices, only_numbers_differ, renamings, stackings
 from mapcc.passes.repeats import for_idle, without_repeats
@@ -36,6 +33,7 @@ from mapcc.passes.twins import find_copies
 from mapcc.passes.types import infer_dtypes
 from mapcc.passes.writer import NegativeIndex
 from mapcc.tensors.dtypes import Dtype
+from mapcc.tensors.quantised.recognise import config_of, quant_method
 from mapcc.tensors.spec import TensorSpec
 from mapcc.text import Span
 
@@ -50,10 +48,10 @@ def cover(binder: Binder) -> None:
     _external(binder)
     infer_dtypes(binder)
     check_elements(binder)
-    check_quantised(binder)
+    _quantised(binder)
     check_replicas(binder)
     left = binder.untaken = _untaken(binder)
-    report_dead(binder, left)
+    _dead(binder, left)
     right = binder.not_given = None if binder.target is None else _not_given(binder)
     _unexpected_sources(binder, left, right)
     if right is not None:
@@ -65,6 +63,23 @@ def cover(binder: Binder) -> None:
         binder.bound.unanswered += allowing
         if not allowing:
             binder.findings.found.add(told)
+
+
+# What most mappings have no use for is read when there is one.
+
+
+def _quantised(binder: Binder) -> None:
+    if binder.quantised.weights or quant_method(config_of(binder.source)):
+        from mapcc.passes.quantised import check_quantised
+
+        check_quantised(binder)
+
+
+def _dead(binder: Binder, left: Unmatched) -> None:
+    if binder.dead:
+        from mapcc.passes.dead import report_dead
+
+        report_dead(binder, left)
 
 
 # --- what is given
@@ -398,6 +413,8 @@ def _whole(
 
 def _unexpected_parts(binder: Binder, names: list[str]) -> None:
     """Parts of quantised weights: to drop one of them is no way out. One finding for each container."""
+    from mapcc.passes.quantised_words import not_by_drop
+
     by_help: dict[str, list[str]] = {}
     for name in names:
         by_help.setdefault(not_by_drop(binder.quantised, name), []).append(name)
@@ -528,6 +545,8 @@ def _quantised_help(binder: Binder, instance: Instance, number: int) -> str:
     """What to do instead of a cast or a transpose where a quantised weight is given."""
     if not binder.quantised.weights:
         return ""
+    from mapcc.passes.quantised_words import not_by_cast
+
     sources = [instance.sources[move.source] for move in instance.layout.moves if move.target == number]
     names = dict.fromkeys(names[-1] for names in sources if names)
     return next((help for name in names if (help := not_by_cast(binder.quantised, name))), "")

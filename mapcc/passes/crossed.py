@@ -11,6 +11,8 @@ from collections.abc import Collection, Iterator
 from functools import lru_cache
 
 from mapcc.ir.bound import BoundMapping, Instance
+from mapcc.ir.patterns import Index, NameAxis, Part, Text
+from mapcc.ir.program import Equation
 
 # By family: what a word means there. Llama's numbers count only where all three stand together.
 _FAMILIES: tuple[dict[str, str], ...] = (
@@ -29,7 +31,62 @@ _FAMILIES: tuple[dict[str, str], ...] = (
 _NUMBERED = re.compile(r"(?<![A-Za-z0-9])w[123](?![A-Za-z0-9])")
 _WORD = re.compile(r"[A-Za-z]+[0-9]*|[0-9]+")
 _DIGITS = re.compile(r"[0-9]+")
+_EDGE = Text(" ")  # of a name
 _LAYER = re.compile(r"(?:^|.*[./])[0-9]+(?=[./])")
+
+
+class Crossed:
+    """Names that are crossed, looked for once in a rule whose instances differ in their numbers alone."""
+
+    def __init__(self, bound: BoundMapping) -> None:
+        self.bound = bound
+        self._plain: dict[int, bool] = {}
+        # By instance's rule, layout and texts.
+        self._clean: dict[tuple[object, ...], bool] = {}
+
+    def of(self, instance: Instance) -> Iterator[tuple[str, str]]:
+        equation = instance.equation
+        is_plain = self._plain.get(id(equation))
+        if is_plain is None:
+            is_plain = self._plain[id(equation)] = _is_plain(equation)
+        if not is_plain:
+            yield from crossed(self.bound, instance)
+            return
+        texts = [value for value in instance.values if isinstance(value, str)]
+        key = (id(equation), id(instance.layout), *texts)
+        clean = self._clean.get(key)
+        if clean is None:
+            clean = self._clean[key] = not _may_cross(instance)
+        if not clean:
+            yield from crossed(self.bound, instance)
+
+
+def _is_plain(equation: Equation) -> bool:
+    """Whether no number of its names touches a letter, so that their words are the same for all numbers."""
+    names = [name for unit in equation.units for name in unit.names]
+    names += [target.name for target in equation.targets if target.name is not None]
+    return all(
+        _is_apart(before, -1) and _is_apart(behind, 0)
+        for parts in (name.parts for name in names)
+        for before, part, behind in zip((_EDGE, *parts), parts, (*parts[1:], _EDGE), strict=False)
+        if isinstance(part, Index) or (isinstance(part, NameAxis) and part.labels is None)
+    )
+
+
+def _is_apart(part: Part, at: int) -> bool:
+    return part is _EDGE or (isinstance(part, Text) and not part.text[at].isalnum())
+
+
+def _may_cross(instance: Instance) -> bool:
+    """Whether words differ in meaning, whatever else the key sets have."""
+    for move in instance.layout.moves:
+        target = instance.targets[move.target]
+        for source in instance.sources[move.source]:
+            for family in range(len(_FAMILIES)):
+                ours, theirs = _said(source, family), _said(target, family)
+                if len(ours) == len(theirs) == 1 and ours != theirs:
+                    return True
+    return False
 
 
 def crossed(bound: BoundMapping, instance: Instance) -> Iterator[tuple[str, str]]:
@@ -54,7 +111,7 @@ def crossed(bound: BoundMapping, instance: Instance) -> Iterator[tuple[str, str]
 
 def _meant(name: str, family: int, names: Collection[str]) -> str | None:
     """What the words of a family in a name mean; None if there is none, or they mean several things."""
-    meanings = _meanings(_DIGITS.sub("0", name) if not _NUMBERED.search(name) else name, family)
+    meanings = _said(name, family)
     if len(meanings) != 1:
         return None
     if family == 1 and (found := _NUMBERED.search(name)) and len(_NUMBERED.findall(name)) == 1:
@@ -62,6 +119,10 @@ def _meant(name: str, family: int, names: Collection[str]) -> str | None:
         if not all(each in names for each in beside):
             return None
     return next(iter(meanings))
+
+
+def _said(name: str, family: int) -> frozenset[str]:
+    return _meanings(_DIGITS.sub("0", name) if not _NUMBERED.search(name) else name, family)
 
 
 @lru_cache(maxsize=1 << 14)

@@ -12,7 +12,7 @@ from mapcc.ir import rules
 from mapcc.ir.bound import BoundMapping, Instance
 from mapcc.passes.ambiguity import Ambiguity, ambiguities
 from mapcc.passes.binder import Binder
-from mapcc.passes.crossed import crossed, unlike_siblings
+from mapcc.passes.crossed import Crossed, unlike_siblings
 from mapcc.passes.instances import make_instances
 from mapcc.passes.questions import CODE as QUESTIONS
 from mapcc.passes.take import match_sources
@@ -119,9 +119,10 @@ class _Linter:
     # --- MC818
 
     def crossed(self) -> Iterator[Diagnostic]:
+        names = Crossed(self.bound)
         found: dict[int, _Found] = {}
         for instance in self.bound.instances:
-            for name, text in crossed(self.bound, instance):
+            for name, text in names.of(instance):
                 equation = instance.equation
                 one = found.setdefault(id(equation.statement), _Found(equation.span, equation.allow))
                 one.names[name] = None

@@ -94,7 +94,44 @@ class _Checker:
     # Of a target, which is made of many weights at times, and one of their companions.
     _followed: dict[tuple[int, int, int, int, str], str] = field(default_factory=dict)
 
+    # Kinds of weights of which one has been looked at, and nothing was to be said.
+    _clean: set[tuple[object, ...]] = field(default_factory=set)
+    _is_silent: bool = True
+
     def check(self, weight: Quantised) -> None:
+        kind = self._kind(weight)
+        if kind in self._clean:
+            return  # nearly always: a model has tens of thousands of a few kinds
+        self._is_silent = True
+        self._look_at(weight)
+        if self._is_silent and kind is not None:
+            self._clean.add(kind)
+
+    def _kind(self, weight: Quantised) -> tuple[object, ...] | None:
+        """All that is asked of a weight that goes on alone, beside its companions; None for others."""
+        if weight.container.inputs_first or weight.main.name in self.binder.excused_sources:
+            return None
+        key: list[object] = [id(weight.container)]
+        given = self.given()
+        beside: Quantised | None = None
+        for companion, spec in ((None, weight.main), *weight.companions):
+            instances = self.binder.bound.taken.get(spec.name, ())
+            if len(instances) != 1:
+                return None
+            (instance,) = instances
+            if len(instance.sources) != 1 or len(instance.sources[0]) != 1 or len(instance.targets) != 1:
+                return None
+            name = instance.targets[0]
+            made = given.weights.get(name) if companion is None else given.owner.get(name)
+            if made is None or (beside is not None and made is not beside):
+                return None
+            beside = made
+            dtype = id(instance.dtypes[0]) if instance.dtypes else None
+            key += (id(companion), id(spec.dtype), spec.shape, dtype)
+            key += (id(instance.equation), id(instance.layout))
+        return tuple(key)
+
+    def _look_at(self, weight: Quantised) -> None:
         ways = list(self.ways(weight.main.name))
         if not ways or weight.main.name in self.binder.excused_sources:
             return  # dropped, with its companions or without: nothing that is wrong goes on
@@ -206,6 +243,7 @@ class _Checker:
     def _left(
         self, weight: Quantised, way: _Way, spec: TensorSpec, span: Span, allows: tuple[rules.Allow, ...]
     ) -> None:
+        self._is_silent = False
         if _is_allowed(self.binder, allows):
             return
         message = "what the values of quantised weights need is dropped, and the weights go on"
@@ -331,6 +369,7 @@ class _Checker:
         other: Instance | None = None,
         first: str = "",
     ) -> None:
+        self._is_silent = False
         allow = instance.equation.allow + (other.equation.allow if other is not None else ())
         if _is_allowed(self.binder, allow):
             return

@@ -11,7 +11,6 @@ import re
 from mapcc.diagnostics.model import Diagnostics, Edit, Fix
 from mapcc.ir import rules
 from mapcc.ir.printer import print_mapping
-from mapcc.ir.yaml_printer import print_yaml
 from mapcc.text import Source, Span
 
 _ITEM = re.compile(r"[ ]*-[ ]")
@@ -68,6 +67,8 @@ def _added_yaml(source: Source, statements: tuple[rules.Statement, ...]) -> Edit
         return None  # a list in brackets
     end = source.text.find("\n", last.end)
     at, before = (end + 1, "") if end >= 0 else (len(source.text), "\n")
+    from mapcc.ir.yaml_printer import print_yaml
+
     _, _, items = print_yaml(rules.Mapping(None, None, statements)).partition("rules:\n")
     depth = len(items) - len(items.lstrip(" "))
     indent = " " * (lead.end() - 2 - start)

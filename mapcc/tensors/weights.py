@@ -3,28 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mapcc.diagnostics.fold import fold
 from mapcc.diagnostics.model import Diagnostic
 from mapcc.errors import MappingError
 from mapcc.tensors.disk import Stamp, reading
 from mapcc.tensors.foreign import PICKLED, foreign, foreign_kind, is_legacy, sniff
-from mapcc.tensors.npz import SUFFIX as ARRAY
-from mapcc.tensors.npz import read_arrays
-from mapcc.tensors.pickled import (
-    Archive,
-    Extent,
-    PickleFault,
-    read_legacy,
-    tensor_spec,
-    unpickle,
-)
 from mapcc.tensors.safetensors import Header, read_header
-from mapcc.tensors.scripted import is_scripted, scripted_state
 from mapcc.tensors.selection import TOP, Chosen, Select, choose, selects
 from mapcc.tensors.spec import TensorSpec
-from mapcc.tensors.walk import WalkFault
 from mapcc.tensors.zips import MAGIC, Member, ZipFault, read_members
+
+# A checkpoint of safetensors does not wait for what reads archives.
+if TYPE_CHECKING:
+    from mapcc.tensors.pickled import Archive, Extent, PickleFault
 
 NPZ = ".npz"
 ARCHIVES = (*PICKLED, ".jit", ".ptl", NPZ)
@@ -77,9 +70,13 @@ def not_selectable(where: object, select: Select) -> Diagnostic:
 
 
 def _read_archive(path: Path, fd: int, stamp: Stamp, file: int | None, select: Select) -> Header:
+    from mapcc.tensors.npz import SUFFIX, read_arrays
+    from mapcc.tensors.pickled import Archive, PickleFault
+    from mapcc.tensors.walk import WalkFault
+
     try:
         members = read_members(fd, stamp.size)
-        if members and all(name.endswith(ARRAY) for name in members):
+        if members and all(name.endswith(SUFFIX) for name in members):
             return Header(read_arrays(path, fd, members, file), {}, stamp)
         archive = Archive(fd, members, _root(path, members), file, stamp.size)
         chosen = _chosen(path, archive, select)
@@ -91,6 +88,9 @@ def _read_archive(path: Path, fd: int, stamp: Stamp, file: int | None, select: S
 
 
 def _read_legacy(path: Path, fd: int, stamp: Stamp, file: int | None, select: Select) -> Header:
+    from mapcc.tensors.pickled import PickleFault, read_legacy
+    from mapcc.tensors.walk import WalkFault
+
     try:
         found = read_legacy(fd, stamp.size)
         return _header(path, choose(str(path), found.top, select), found.extents, stamp, file)
@@ -102,6 +102,8 @@ def _read_legacy(path: Path, fd: int, stamp: Stamp, file: int | None, select: Se
 
 def _root(path: Path, members: dict[str, Member]) -> str:
     """The one folder of an archive of torch."""
+    from mapcc.tensors.pickled import PickleFault
+
     pickles = [name for name in members if name.count("/") == 1 and name.endswith("/data.pkl")]
     if len(pickles) == 1:
         return pickles[0].partition("/")[0]
@@ -115,6 +117,9 @@ def _root(path: Path, members: dict[str, Member]) -> str:
 
 
 def _chosen(path: Path, archive: Archive, select: Select) -> Chosen:
+    from mapcc.tensors.pickled import unpickle
+    from mapcc.tensors.scripted import is_scripted, scripted_state
+
     if not is_scripted(archive):
         return choose(str(path), unpickle(archive), select)
     if select not in (None, TOP):
@@ -123,6 +128,8 @@ def _chosen(path: Path, archive: Archive, select: Select) -> Chosen:
 
 
 def _header(path: Path, chosen: Chosen, extents: dict[str, Extent], stamp: Stamp, file: int | None) -> Header:
+    from mapcc.tensors.pickled import PickleFault, tensor_spec
+
     tensors: list[TensorSpec] = []
     faults: dict[str, list[PickleFault]] = {}
     for name, tensor in chosen.tensors.items():

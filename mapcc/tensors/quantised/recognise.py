@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from mapcc.errors import MappingError
 from mapcc.tensors.dtypes import Dtype
@@ -29,13 +29,17 @@ def quantised(key_set: Manifest) -> Found:
         by_tail.setdefault(_tail(name), []).append(name)
     weights: dict[str, Quantised] = {}
     owner: dict[str, Quantised] = {}
+    tails = {_tail(name) for name in tensors} if by_tail else set()
     for container in CONTAINERS if by_tail else ():
         known: _Known = {}
+        companions = [each for each in container.companions if _can_be(each, tails)]
+        if any(each.required and each not in companions for each in container.companions):
+            continue
         for stem in _stems(container, by_tail):
             main = tensors.get(stem + container.main)
             if main is None or main.name in weights or main.name in owner:
                 continue
-            found = _in_container(container, stem, main, tensors, known)
+            found = _in_container(container, companions, stem, main, tensors, known)
             if found is not None:
                 weights[main.name] = found
                 owner.update((spec.name, found) for _, spec in found.companions)
@@ -48,6 +52,12 @@ def quantised(key_set: Manifest) -> Found:
 
 def _tail(name: str) -> str:
     return name.rpartition(".")[2]
+
+
+def _can_be(companion: Companion, tails: Iterable[str]) -> bool:
+    """Whether any tensor ends like it: most key sets have none of most companions."""
+    end = _tail(companion.suffix)
+    return any(tail.endswith(end) for tail in tails)
 
 
 def _stems(container: Container, by_tail: Mapping[str, list[str]]) -> list[str]:
@@ -63,12 +73,17 @@ def _stems(container: Container, by_tail: Mapping[str, list[str]]) -> list[str]:
 
 
 def _in_container(
-    container: Container, stem: str, main: TensorSpec, tensors: Tensors, known: _Known
+    container: Container,
+    possible: Sequence[Companion],
+    stem: str,
+    main: TensorSpec,
+    tensors: Tensors,
+    known: _Known,
 ) -> Quantised | None:
     if not _is_of(main, container.types, container.certain):
         return None
     companions: list[tuple[Companion, TensorSpec]] = []
-    for companion in container.companions:
+    for companion in possible:
         spec = tensors.get(stem + companion.suffix)
         if spec is not None and spec is not main:
             key = (companion.suffix, id(main.dtype), main.shape, id(spec.dtype), spec.shape)
