@@ -108,7 +108,10 @@ class _Checker:
             self._clean.add(kind)
 
     def _kind(self, weight: Quantised) -> tuple[object, ...] | None:
-        """All that is asked of a weight that goes on alone, beside its companions; None for others."""
+        """All that is asked of a weight that goes on beside its companions, to one target; None for others.
+
+        Of weights that are joined to one, each asks the same of all of them.
+        """
         if weight.container.inputs_first or weight.main.name in self.binder.excused_sources:
             return None
         key: list[object] = [id(weight.container)]
@@ -119,16 +122,22 @@ class _Checker:
             if len(instances) != 1:
                 return None
             (instance,) = instances
-            if len(instance.sources) != 1 or len(instance.sources[0]) != 1 or len(instance.targets) != 1:
+            if len(instance.targets) != 1 or len(operands := self._operands_of(instance, spec.name)) != 1:
                 return None
-            name = instance.targets[0]
+            (operand,) = operands
+            if len(instance.sources[operand]) != 1:
+                return None
+            name, layout = instance.targets[0], instance.layout
             made = given.weights.get(name) if companion is None else given.owner.get(name)
             if made is None or (beside is not None and made is not beside):
                 return None
             beside = made
             dtype = id(instance.dtypes[0]) if instance.dtypes else None
-            key += (id(companion), id(spec.dtype), spec.shape, dtype)
-            key += (id(instance.equation), id(instance.layout))
+            key += (id(companion), id(spec.dtype), spec.shape, dtype, id(instance.equation), id(layout))
+            if len(instance.sources) > 1:
+                if weight.container.flat or (companion is not None and companion.role != "factor"):
+                    return None
+                key += (id(instance), layout.unit_of_source[operand], self._fed(layout, operand))
         return tuple(key)
 
     def _look_at(self, weight: Quantised) -> None:
