@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from functools import cache
 from typing import Annotated
 
 import typer
@@ -59,12 +61,18 @@ def _main(
     pass
 
 
+@cache
+def _command() -> Callable[..., object]:
+    """Made once in a process: that takes longer than most commands on small files."""
+    return typer.main.get_command(app)
+
+
 def run() -> None:
     """The entry point: diagnostics instead of tracebacks."""
     try:
         if any("\0" in argument for argument in sys.argv):
             fail([Diagnostic("MC007", "an argument has a NUL in it")])
-        app(prog_name="mapcc")
+        _command()(prog_name="mapcc")
     except MappingError as error:
         fail(error.diagnostics)
     except ModuleNotFoundError as error:

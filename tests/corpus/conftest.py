@@ -16,6 +16,8 @@ from mapcc.library.catalog import Pair, catalog
 ROOT = Path(__file__).resolve().parents[2]
 DATA = Path(__file__).parent / "data"
 
+# 92,000 names, whose checks take seconds; the one against both sides stays in the fast tier.
+LARGE = "moe/deepseek_v3_to_original-671b"
 # The tiny pairs, by the mapping that each is for.
 PAIRS = {
     "flux_to_diffusers": "flux/official_to_diffusers",
@@ -100,7 +102,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     for fixture, every_size in (("model", True), ("case", False)):
         if fixture in metafunc.fixturenames:
             cases = full_cases(every_size)
-            metafunc.parametrize(fixture, cases.values(), ids=cases.keys())
+            marks = {name: pytest.mark.slow for name in cases if fixture == "case" and name.startswith(LARGE)}
+            metafunc.parametrize(
+                fixture,
+                [pytest.param(case, marks=marks.get(name, ())) for name, case in cases.items()],
+                ids=cases.keys(),
+            )
     if "pair" in metafunc.fixturenames:
         metafunc.parametrize("pair", PAIRS, indirect=True)
 

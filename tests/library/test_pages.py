@@ -5,11 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 import mapcc
 
 PAGES = Path(__file__).resolve().parents[2] / "docs" / "library"
 
 
+@pytest.mark.slow  # all mappings against all of their models
 def test_the_pages_are_current() -> None:
     made = dict(mapcc.library_pages())
     assert {path.name for path in PAGES.iterdir()} == made.keys()
