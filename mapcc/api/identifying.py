@@ -19,8 +19,9 @@ from mapcc.passes.check import Setting
 from mapcc.passes.leftover import patterns_of
 from mapcc.passes.under import OPTION as UNDER
 from mapcc.passes.wrappers import bare, statements
+from mapcc.tensors.quantised.recognise import quantised
 from mapcc.tensors.selection import Select
-from mapcc.tensors.spec import Manifest
+from mapcc.tensors.spec import Manifest, TensorSpec
 
 DROP = "--drop"
 _TRIED = 6  # mappings for one model
@@ -69,6 +70,8 @@ class Identified:
         nearest: where there is none: the model that it resembles most, if any.
         unwrap: where the models were only seen without the wrappers that training left in the names: the
             lines of a mapping that takes them off. No mapping was tried then.
+        unpack: where the models were only seen without what quantisation has put beside their weights: how
+            to get the weights themselves. No mapping was tried then either.
     """
 
     source: Manifest
@@ -76,6 +79,7 @@ class Identified:
     rest: tuple[str, ...]
     nearest: Match | None
     unwrap: tuple[str, ...] = ()
+    unpack: tuple[str, ...] = ()
 
     @property
     def is_known(self) -> bool:
@@ -104,8 +108,10 @@ def identify_parts(source: KeySet, *, select: Select = None) -> Identified:
     found = tuple(Fitted(part, tuple(_fits(checkpoint, part))) for part in parts(matches))
     of_some = frozenset().union(*(_all_names(fitted) for fitted in found))
     rest = tuple(fold(name for name in checkpoint.tensors if name not in of_some))
-    if not found and (wrapped := _without_wrappers(checkpoint)) is not None:
-        return wrapped
+    if not found:
+        inner = _without_wrappers(checkpoint) or _without_scales(checkpoint)
+        if inner is not None:
+            return inner
     return Identified(checkpoint, found, rest if found else (), matches[0] if matches and not found else None)
 
 
@@ -120,6 +126,25 @@ def _without_wrappers(checkpoint: Manifest) -> Identified | None:
     return Identified(checkpoint, found, (), None, tuple(statements(names))) if found else None
 
 
+def _without_scales(checkpoint: Manifest) -> Identified | None:
+    """The models that the names are of without what belongs to quantised weights; None if there are none."""
+    found = quantised(checkpoint)
+    if not found.weights:
+        return None
+    tensors: dict[str, TensorSpec] = {}
+    for name, spec in checkpoint.tensors.items():
+        weight = found.weights.get(name)
+        if weight is not None:
+            kept = {"": name, "_blocks": weight.stem}
+            tensors[kept.get(weight.container.main, f"{weight.stem}weight")] = spec
+        elif name not in found.owner and name not in found.markers:
+            tensors[name] = spec
+    matches = identified(replace(checkpoint, tensors=tensors), known_models(catalog(headers=True)))
+    models = tuple(Fitted(part, ()) for part in parts(matches))
+    ways = dict.fromkeys(weight.container.way_out for weight in found.weights.values())
+    return Identified(checkpoint, models, (), None, (), tuple(ways)) if models else None
+
+
 def _all_names(fitted: Fitted) -> frozenset[str]:
     best = fitted.part.best
     return best.names.union(best.prefix + name for name in best.strange)
@@ -127,17 +152,18 @@ def _all_names(fitted: Fitted) -> frozenset[str]:
 
 def _fits(checkpoint: Manifest, part: Part) -> Iterator[Fit]:
     """Every mapping of the families that the model may be of, whose source is named as it is."""
-    families = {match.known.family for match in part.equals}
+    like = part.equals if part.best.is_this else [match for match in part.matches if match.is_like]
+    families = {match.known.family for match in like}
     tried: dict[str, Match] = {}
     for match in part.matches:
         if match.known.family in families and match.prefix == part.prefix:
             for name in match.known.takes:
                 tried.setdefault(name, match)
     for name, match in list(tried.items())[:_TRIED]:
-        yield _fit(checkpoint, name, match)
+        yield _fit(checkpoint, name, match, part.best)
 
 
-def _fit(checkpoint: Manifest, name: str, match: Match) -> Fit:
+def _fit(checkpoint: Manifest, name: str, match: Match, best: Match) -> Fit:
     lets = _lets(name)
     settings = {**lets, **_of_config(lets, checkpoint.config)}
     own = match.known.prefix
@@ -145,7 +171,7 @@ def _fit(checkpoint: Manifest, name: str, match: Match) -> Fit:
     checked = check(name, checkpoint, settings=settings, under=under)
     drops: tuple[str, ...] = ()
     if not checked.ok:
-        drops = _drops(checked, under if match.prefix else "")
+        drops = _drops(checked, under if match.prefix else "", best)
         if drops:
             again = check(name, checkpoint, settings=settings, under=under, statements=drop_statements(drops))
             checked, drops = (again, drops) if again.ok else (checked, ())
@@ -183,8 +209,11 @@ def _of_config(lets: Mapping[str, Setting], config: Mapping[str, object] | None)
 # --- what the mapping does not know, and what it leaves out itself
 
 
-def _drops(checked: Checked, under: str) -> tuple[str, ...]:
-    """Patterns for what no rule takes, if that is all that is wrong; as they are named beneath the prefix."""
+def _drops(checked: Checked, under: str, best: Match) -> tuple[str, ...]:
+    """Patterns for what no rule takes, if that is all that is wrong; as they are named beneath the prefix.
+
+    None for a mapping that does not know what the model itself has: it is for another model.
+    """
     bound = checked.bound
     if bound is None or any(d.exit_code and d.code != "MC402" for d in checked.diagnostics):
         return ()
@@ -193,6 +222,8 @@ def _drops(checked: Checked, under: str) -> tuple[str, ...]:
     there = [name for name in bound.source.tensors if name.startswith(before)]
     known = {name for name in there if name in bound.taken or name in bound.dropped}
     left = [name.removeprefix(before) for name in there if name not in known]
+    if best.is_this and any(name in best.known.tensors for name in left):
+        return ()
     patterns = patterns_of(left, (name.removeprefix(before) for name in known), separator)
     return tuple(patterns) if len(patterns) <= _DROPS else ()
 

@@ -60,6 +60,13 @@ def _lines(found: Identified, source: str, select: list[str] | None) -> Iterator
         if found.nearest is not None:
             yield f"nearest: {_shares(found.nearest)}"
         return
+    if found.unpack:
+        for fitted in found.models:
+            best = fitted.part.best
+            yield (_named(best) if best.is_this else _shares(best)) + ", its weights quantised"
+        yield "the mappings of the library are for the weights themselves; to get them:"
+        yield from (f"    {way}" for way in found.unpack)
+        return
     if not found.is_known:
         yield "another size: no model of the library has these shapes"
     if found.unwrap:
@@ -79,7 +86,8 @@ def _model_lines(
 ) -> Iterator[str]:
     part, best = fitted.part, fitted.part.best
     if not best.is_this:
-        yield f"nearest: {_shares(best)}"
+        taken = next((fit.match for fit in fitted.fits if fit.problem is None), best)
+        yield f"nearest: {_shares(taken)}"
     for match in part.equals if best.is_this else ():
         yield _named(match) + ("" if match.is_exact else f": {match.same:.0%} of what is there")
     place = part.prefix or (f"{best.known.prefix}." if best.known.prefix else "")

@@ -246,6 +246,43 @@ def test_another_size_has_a_command(mapcc: Mapcc) -> None:
     assert command[1:] == ["flux/diffusers_to_official", "--source", "keys.json", "--under", "transformer"]
 
 
+def test_another_size_of_a_sibling_with_the_same_widths(mapcc: Mapcc) -> None:
+    """Wan 2.2 5B has the widths of Matrix-Game 3, and the names of Wan 2.1: what takes it counts."""
+    narrow = {5120: 3072, 13824: 14336}
+    tensors = {
+        name: [narrow.get(n, n) for n in spec.shape]
+        for name, spec in model("wan/keys/official.json#t2v_14b").items()
+    }
+    ran = mapcc("identify", written(tensors))
+    assert "nearest: wan: " in ran.out
+    assert "wan/official_to_diffusers" in {command[1] for command in commands(ran.out)}
+
+
+def test_what_the_model_itself_has_is_never_dropped(mapcc: Mapcc) -> None:
+    """A mapping for text alone does not take an image model by leaving its image parts out."""
+    said = mapcc("identify", f"{mappings()}/wan/keys/official.json#i2v_14b").out
+    assert "wan/official_to_diffusers" in {command[1] for command in commands(said)}
+    assert "--drop" not in said
+
+
+def test_quantised_weights(mapcc: Mapcc) -> None:
+    """The model is seen behind its scales, and no command is printed that would convert its codes."""
+    tensors: dict[str, Any] = {"scaled_fp8": {"dtype": "F8_E4M3", "shape": [2]}}
+    for name, spec in model("flux/keys/official.json#dev").items():
+        is_matrix = name.endswith("weight") and len(spec.shape) == 2
+        dtype = "F8_E4M3" if is_matrix else "BF16"
+        tensors[f"model.diffusion_model.{name}"] = {"dtype": dtype, "shape": list(spec.shape)}
+        if is_matrix:
+            scale = f"model.diffusion_model.{name.removesuffix('weight')}scale_weight"
+            tensors[scale] = {"dtype": "F32", "shape": []}
+    Path("keys.json").write_text(json.dumps(tensors))
+    ran = mapcc("identify", "keys.json")
+    assert ran.code == 0
+    assert "dev, its weights quantised" in ran.out
+    assert "take the release in BF16 or F16" in ran.out
+    assert not commands(ran.out)
+
+
 def test_components_of_one_file(mapcc: Mapcc) -> None:
     """SDXL's single file: each part with its prefix and its command, and what nobody knows."""
     whole: dict[str, Any] = {**model("stable_diffusion/keys/unet_official.json#sdxl")}
