@@ -20,7 +20,12 @@ _NEMO = "a .nemo file of NeMo: a tar archive with a checkpoint of torch in it"
 _TARRED = "a tar archive"
 _GGUF, _HDF5, _NUMPY = "a GGUF file", "an HDF5 file", "a numpy array"
 _ONNX, _TFLITE, _MSGPACK = "an ONNX model", "a TFLite model", "a msgpack file, as Flax writes it"
+_POINTER, _PAGE = "a pointer of Git LFS, not the file itself", "a web page, not the file itself"
+_GZIP = "a gzip archive"
 _MAGICS = (
+    (b"version https://git-lfs.github.com/spec/", _POINTER),
+    *((start, _PAGE) for start in (b"<!DOCTYPE html", b"<!doctype html", b"<html")),
+    (b"\x1f\x8b\x08", _GZIP),
     (b"PK\x03\x04", "a zip archive"),
     *((bytes((0x80, protocol)), _PICKLE) for protocol in (2, 3, 4, 5)),
     (b"GGUF", _GGUF),
@@ -122,7 +127,14 @@ def foreign(path: Path, kind: str) -> Diagnostic:
     elif kind == _TAR:
         notes = ("torch reads it only as a pickle that can run code: do it if you trust who made it",)
         help = _command(path, _RESAVE_TAR, ".pt")
-    elif kind in (_NEMO, _TARRED):
+    elif kind == _POINTER:
+        help = "get the file that it points to: git lfs pull"
+    elif kind == _PAGE:
+        help = "download it again: what asks for a login, or an error, was saved in its place"
+    elif kind == _GZIP and not path.name.endswith((".nemo", ".tgz", ".tar.gz")):
+        unpacked = path.with_suffix("") if path.suffix == ".gz" else rewritten(path, path.suffix)
+        help = f"unpack it first: gunzip -c {shlex.quote(str(path))} > {shlex.quote(str(unpacked))}"
+    elif kind in (_NEMO, _TARRED, _GZIP):
         place, packed = shlex.quote(str(rewritten(path, ""))), shlex.quote(str(path))
         unpack = f"mkdir {place} && tar -xf {packed} -C {place}"
         help = f"unpack it, and name the checkpoint in it (of NeMo, model_weights.ckpt): {unpack}"

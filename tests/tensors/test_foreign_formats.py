@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import shlex
@@ -137,3 +138,30 @@ def test_indexes_of_variants(name: str, tmp_path: Path, weights: Write, faults: 
     plain.write_text(json.dumps({"weight_map": dict.fromkeys("ab", "m-00001-of-00001.safetensors")}), "utf-8")
     (fault,) = faults(open_keyset, tmp_path)
     assert fault.help == f"name the one that is meant: {plain}"
+
+
+@pytest.mark.parametrize(
+    ("start", "said", "help"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", "Git LFS", "git lfs pull"),
+        (b"<!DOCTYPE html><html>", "a web page", "download it again"),
+        (gzip.compress(bytes(300)), "a gzip archive", "gunzip -c"),
+    ],
+)
+@pytest.mark.parametrize("name", ["m.bin", "m.safetensors"])
+def test_what_stands_in_place_of_the_file(
+    name: str, start: bytes, said: str, help: str, tmp_path: Path, faults: Faults
+) -> None:
+    (tmp_path / name).write_bytes(start)
+    (told,) = faults(lambda: open_keyset(tmp_path / name))
+    assert told.code == "MC006"
+    assert said in told.message
+    assert help in told.help
+
+
+def test_the_way_out_of_a_packed_nemo_file(tmp_path: Path, faults: Faults) -> None:
+    (tmp_path / "m.nemo").write_bytes(gzip.compress(tarred("model_weights.ckpt")))
+    (told,) = faults(lambda: open_keyset(tmp_path / "m.nemo"))
+    command = told.help.partition("model_weights.ckpt): ")[2]
+    subprocess.run(command, shell=True, check=True)
+    assert (tmp_path / "m.rewritten" / "model_weights.ckpt").exists()
