@@ -99,13 +99,28 @@ class Question:
             return Answer(again.diagnostics, again.bound is not None)
 
         names = len(self.source.tensors) + (len(self.target.tensors) if self.target else 0)
-        equations = len(checked.bound.program.equations) if checked.bound else 0
         if tries is None:
-            source = checked.bound.program.mapping.source if checked.bound else None
-            text = len(source.text) if source else 0  # which each try reads again
-            tries = max(1, min(MAX_TRIES, TRIED_NAMES // (names + 10 * equations + text + 1)))
+            tries = _tries(names + _size_of(checked))
         answer = Answer(checked.diagnostics, checked.bound is not None)
         return replace(checked, diagnostics=with_proven_fixes(answer, ask, tries))
+
+
+def _size_of(checked: Checked) -> int:
+    """How much a try works on, beside the names: the text that it reads, its rules, what it finds."""
+    size = 25 * len(checked.diagnostics)
+    texts = {each.span.source for each in checked.diagnostics if each.span is not None}
+    if checked.bound is not None:
+        program = checked.bound.program
+        listed = len(program.drops) + len(program.externals) + len(program.creates)
+        size += 10 * (len(program.equations) + listed)
+        if program.mapping.source is not None:
+            texts.add(program.mapping.source)
+    return size + sum(len(source.text) for source in texts)
+
+
+def _tries(size: int) -> int:
+    """As many as keep the proving of fixes within a few times what one large model takes; one, or none."""
+    return min(MAX_TRIES, TRIED_NAMES // (size + 1)) or int(size < 5 * TRIED_NAMES)
 
 
 def _is_as_written(mapping: MappingLike) -> bool:

@@ -11,6 +11,7 @@ import typer
 
 from mapcc.cli.options import (
     KEYS_HELP,
+    AllowUse,
     Dialect,
     ListFormat,
     Select,
@@ -88,6 +89,7 @@ def diff(
     target_config: TargetConfig = None,
     select: Select = None,
     under: Under = "",
+    allow_use: AllowUse = None,
 ) -> None:
     """Say where two mappings differ on a key set: which tensors, and which elements.
 

@@ -11,6 +11,10 @@ from mapcc.text import Span
 
 Key = tuple[str, str, Span | None, str]
 
+# Of so many findings fixes are proposed: of more they are not tried (see ``api/proving.py``), and to
+# look for one may take as long as the text is.
+MOST_WITH_FIXES = 100
+
 
 @dataclass(slots=True)
 class _Entry:
@@ -56,11 +60,13 @@ class Findings:
         entry.related = entry.related or related
 
     def flush(self) -> None:
+        asked = 0
         for key, entry in self.entries.items():
             code, message, _, span, _ = key
             assert isinstance(code, str)
             assert isinstance(message, str)
             assert span is None or isinstance(span, Span)
+            asked += entry.fixes is not None
             self.found.add(
                 Diagnostic(
                     code,
@@ -71,7 +77,7 @@ class Findings:
                     notes=entry.notes,
                     help=entry.help,
                     names=tuple(fold(entry.names)),
-                    fixes=tuple(entry.fixes()) if entry.fixes else (),
+                    fixes=tuple(entry.fixes()) if entry.fixes and asked <= MOST_WITH_FIXES else (),
                 )
             )
         self.entries.clear()

@@ -48,6 +48,10 @@ class _Node:
 # (for ``**``) several of both.
 OpenText = str | int | tuple[str | int, ...]
 
+# The text of a hole during a walk: ``**`` is cut out of the name when a pattern has matched, and not for
+# each place where it might end.
+_Text = str | slice
+
 
 @dataclass(slots=True)
 class OpenMatch:
@@ -179,12 +183,13 @@ class Trie:
         ]
 
     def _walk(
-        self, node: _Node, segments: list[str], at: int, texts: list[str], out: list[tuple[Leaf, list[str]]]
+        self, node: _Node, segments: list[str], at: int, texts: list[_Text], out: list[tuple[Leaf, list[str]]]
     ) -> None:
         while True:
             if at == len(segments):
                 if node.leaves:
-                    out.extend((leaf, texts) for leaf in node.leaves)
+                    whole = _cut(texts, segments)
+                    out.extend((leaf, whole) for leaf in node.leaves)
                 return
             segment = segments[at]
             literal = node.literals.get(segment)
@@ -216,22 +221,22 @@ class Trie:
         for compiled, child in node.expressions.values():
             found = self._full_match(compiled, segment, child)
             if found is not None:
-                self._walk(child, segments, at + 1, texts + found, out)
+                self._walk(child, segments, at + 1, [*texts, *found], out)
         if node.deep is not None:
             self._walk_deep(node.deep, segments, at, texts, out)
 
     def _walk_deep(
-        self, node: _Node, segments: list[str], at: int, texts: list[str], out: list[tuple[Leaf, list[str]]]
+        self, node: _Node, segments: list[str], at: int, texts: list[_Text], out: list[tuple[Leaf, list[str]]]
     ) -> None:
         if node.leaves and all(segments[at:]):
-            deep = [*texts, "\0".join(segments[at:])]
+            deep = _cut([*texts, slice(at, None)], segments)
             out.extend((leaf, deep) for leaf in node.leaves)
         if node.literals or node.integer or node.anything or node.expressions:
             for end in range(at + 1, len(segments)):
-                self._walk_after_deep(node, segments, end, [*texts, "\0".join(segments[at:end])], out)
+                self._walk_after_deep(node, segments, end, [*texts, slice(at, end)], out)
 
     def _walk_after_deep(
-        self, node: _Node, segments: list[str], at: int, texts: list[str], out: list[tuple[Leaf, list[str]]]
+        self, node: _Node, segments: list[str], at: int, texts: list[_Text], out: list[tuple[Leaf, list[str]]]
     ) -> None:
         # The node's own leaves end at the ``**``: they were taken above.
         bare = _Node(node.literals, node.integer, node.anything, node.expressions, None, [])
@@ -251,6 +256,10 @@ class Trie:
         if found is None:
             return None
         return [found.group(f"_{k}") for k in range(sum(key.startswith("_") for key in found.groupdict()))]
+
+
+def _cut(texts: Sequence[_Text], segments: list[str]) -> list[str]:
+    return [text if isinstance(text, str) else "\0".join(segments[text]) for text in texts]
 
 
 def _too_slow(node: _Node, segment: str) -> MappingError:

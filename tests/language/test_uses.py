@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -11,12 +12,17 @@ from mapcc import resources
 from mapcc.api import check, emit_config, invert, load_mapping, parse, uses_allowed
 from mapcc.diagnostics.model import Diagnostic, Diagnostics
 from mapcc.errors import MappingError
+from mapcc.ir.patterns import Deep, Pattern, Text
 from mapcc.passes import scope as scopes
 from mapcc.passes.flatten import flatten
+from mapcc.passes.match import Trie
+from mapcc.passes.segments import variants
 from mapcc.syntax import budget
 from mapcc.syntax.load import Loader
 from mapcc.tensors.dtypes import DTYPES
 from mapcc.tensors.spec import Manifest, TensorSpec
+from tests.conftest import Mapcc
+from tests.work import assert_grows_with_its_input
 
 SECRET = "s3cret: => not a mapping"
 
@@ -90,6 +96,18 @@ def test_whoever_runs_it_may_allow_more(tmp_path: Path) -> None:
     with uses_allowed(tmp_path / "other"):
         assert [fault.code for fault in found(path)] == ["MC109"]
     assert [fault.code for fault in found(path)] == ["MC109"]
+
+
+@pytest.mark.parametrize("command", ["check", "diff"])
+def test_more_is_allowed_on_the_command_line(command: str, tmp_path: Path, mapcc: Mapcc) -> None:
+    path = written(tmp_path, {"inside/m.mapcc": 'use "../shared/p.mapcc"\n', "shared/p.mapcc": "keep a\n"})
+    (tmp_path / "keys.json").write_text('{"a": [4]}', encoding="utf-8")
+    arguments = [command, path, *([path] if command == "diff" else ()), "--source", tmp_path / "keys.json"]
+    refused = mapcc(*arguments)
+    assert refused.code == 1
+    assert "MC109" in refused.out + refused.err
+    assert mapcc(*arguments, "--allow-use", tmp_path / "shared").code == 0
+    assert mapcc(*arguments).code == 1
 
 
 def test_below_and_beside_and_the_library_need_no_leave(tmp_path: Path) -> None:
@@ -295,3 +313,31 @@ def test_a_fault_in_a_let_keeps_its_place() -> None:
     text = "let a = b\nlet b = 1 / 0\nx : h d -> y : h d where h = a"
     (fault, *_) = check(parse(text), key_set("x")).diagnostics
     assert fault.code == "MC108"
+
+
+# --- what findings cost
+
+
+FAULTY = {
+    "rules": lambda count: "".join(f"a.x{k} -> b.x{k}\n" for k in range(count)),
+    "drop": lambda count: f'drop {", ".join(f"x{k}.{{i}}" for k in range(count))} because "no" where i < 2\n',
+    "external": lambda count: f'external {", ".join(f"x{k}" for k in range(count))} because "no"\n',
+}
+
+
+@pytest.mark.parametrize("kind", FAULTY)
+def test_what_findings_cost_grows_with_their_number(kind: str) -> None:
+    keys = key_set("a")
+    assert_grows_with_its_input(
+        lambda count: lambda: check(parse(FAULTY[kind](count)), keys, keys), 200 if kind == "rules" else 300
+    )
+
+
+def test_a_long_name_is_walked_once_for_each_place_where_a_deep_star_may_end() -> None:
+    def match(count: int) -> Callable[[], object]:
+        trie = Trie(".")
+        for variant in variants(Pattern((Deep(), Text(".a.b"))), "."):
+            trie.add(None, variant)
+        return lambda: trie.match(".".join("a" * count))
+
+    assert_grows_with_its_input(match, 500)
