@@ -13,6 +13,8 @@ from mapcc.tensors.disk import Stamp
 from mapcc.tensors.dtypes import Dtype
 
 MAX_NAME = 4096  # bytes, in UTF-8
+MAX_SEGMENTS = 256  # as a pattern has: matching looks at every beginning of a name
+_SHORT = 2 * MAX_SEGMENTS - 1  # characters: no such name has more segments, or more bytes
 MAX_RANK = 64
 MAX_COUNT = 2**63 - 1  # what a signed 64-bit integer holds: every peer counts in these
 MAX_TENSORS = 300_000  # of one file, or key set: three times the largest that there are
@@ -88,8 +90,10 @@ def name_fault(name: str) -> str | None:
     >>> name_fault("blocks.0.attn.weight")
     >>> name_fault("a\\nb")
     'a name has no control characters'
+    >>> name_fault("a" + 256 * ".b")
+    'a name has at most 256 segments'
     """
-    if name.isprintable() and 0 < len(name) <= MAX_NAME // 4 and name != METADATA:
+    if name.isprintable() and 0 < len(name) <= _SHORT and name != METADATA:
         return None
     if not name:
         return "a name is not empty"
@@ -102,6 +106,8 @@ def name_fault(name: str) -> str | None:
         return "a name has no control characters"
     if len(name.encode()) > MAX_NAME:
         return f"a name has at most {MAX_NAME} bytes"
+    if max(name.count("."), name.count("/")) >= MAX_SEGMENTS:
+        return f"a name has at most {MAX_SEGMENTS} segments"
     return None
 
 
@@ -114,7 +120,7 @@ def name_faults(names: Collection[str]) -> dict[str, str]:
     if (
         METADATA not in names
         and all(names)
-        and max(map(len, names), default=0) <= MAX_NAME // 4
+        and max(map(len, names), default=0) <= _SHORT
         and "".join(names).isprintable()
     ):
         return {}  # all at once: one by one is a tenth of the time of a large header

@@ -289,14 +289,15 @@ def test_a_name_with_more_in_front_is_told(tmp_path: Path) -> None:
 
 def test_an_inverse_that_cannot_ask_says_where(tmp_path: Path) -> None:
     """B10: two variants of a source, told apart by what only the source has."""
-    text = "a.w -> x.w where exists(extra)\nb.w -> x.w where not exists(extra)\n"
-    (tmp_path / "m.mapcc").write_text(text + 'drop extra because "y" optional\n')
+    text = "a.{i}.w -> x.{i}.w where exists(extra.{i})\nb.{i}.w -> x.{i}.w where not exists(extra.{i})\n"
+    (tmp_path / "m.mapcc").write_text(text + 'drop extra.{i} because "y" optional\n')
+    source, target = {"a.0.w": (2,), "extra.0": (1,), "b.1.w": (2,)}, {"x.0.w": (2,), "x.1.w": (2,)}
     with pytest.raises(mapcc.MappingError) as raised:
-        mapcc.invert(tmp_path / "m.mapcc", key_set({"a.w": (2,), "extra": (1,)}), key_set({"x.w": (2,)}))
+        mapcc.invert(tmp_path / "m.mapcc", key_set(source), key_set(target))
     assert {found.code for found in raised.value.diagnostics} == {"MC701"}
     lines = [found.span.line for found in raised.value.diagnostics if found.span]
     assert lines == [1, 2]
-    assert all("exists(extra)" in found.message for found in raised.value.diagnostics)
+    assert all("exists(extra.{i})" in found.message for found in raised.value.diagnostics)
     assert all("renames" in found.help for found in raised.value.diagnostics)
 
 

@@ -145,7 +145,7 @@ def test_indexes_of_variants(name: str, tmp_path: Path, weights: Write, faults: 
     [
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", "Git LFS", "git lfs pull"),
         (b"<!DOCTYPE html><html>", "a web page", "download it again"),
-        (gzip.compress(bytes(300)), "a gzip archive", "gunzip -c"),
+        (gzip.compress(bytes(300), mtime=0), "a gzip archive", "gunzip -c"),
     ],
 )
 @pytest.mark.parametrize("name", ["m.bin", "m.safetensors"])
@@ -160,7 +160,7 @@ def test_what_stands_in_place_of_the_file(
 
 
 def test_the_way_out_of_a_packed_nemo_file(tmp_path: Path, faults: Faults) -> None:
-    (tmp_path / "m.nemo").write_bytes(gzip.compress(tarred("model_weights.ckpt")))
+    (tmp_path / "m.nemo").write_bytes(gzip.compress(tarred("model_weights.ckpt"), mtime=0))
     (told,) = faults(lambda: open_keyset(tmp_path / "m.nemo"))
     command = told.help.partition("model_weights.ckpt): ")[2]
     subprocess.run(command, shell=True, check=True)
