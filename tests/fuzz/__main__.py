@@ -44,7 +44,9 @@ def main() -> int:
         command = [sys.executable, "-m", "tests.fuzz", "--seeds", str(Path(folder) / "seeds.pkl")]
         command += [f"--count={options.count}", f"--seed={options.seed}", f"--keep={options.keep}"]
         command += [f"--reader={reader}" for reader in options.reader or ()]
-        return subprocess.run(command, check=False, env=os.environ | {"MALLOC_ARENA_MAX": "1"}).returncode
+        # Threads of numpy and arenas of malloc reserve addresses by the number of cores, used or not.
+        alone = {"MALLOC_ARENA_MAX": "1", "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+        return subprocess.run(command, check=False, env=os.environ | alone).returncode
 
 
 def limited(seeds: Path, readers: list[str] | None, count: int, seed: int, keep: Path) -> int:
