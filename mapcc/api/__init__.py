@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from mapcc.api.emitting import emit_config, emit_script, invert, split_config
     from mapcc.api.fixing import Mended, apply_fixes, mended, write_mended
     from mapcc.api.identifying import identify, identify_parts
-    from mapcc.api.library import check_models, library_pages
     from mapcc.api.lora import ConvertedLora, convert_lora
+    from mapcc.api.shipped import check_models, library, library_pages
     from mapcc.api.tables import Imported, check_table, import_table
     from mapcc.syntax.budget import uses_allowed
 
@@ -63,6 +63,7 @@ __all__ = [
     "import_table",
     "invert",
     "keys",
+    "library",
     "library_pages",
     "linted",
     "load",
@@ -123,8 +124,9 @@ _HOMES = {
         "identify",
         "identify_parts",
     ),
-    "mapcc.api.library": (
+    "mapcc.api.shipped": (
         "check_models",
+        "library",
         "library_pages",
     ),
     "mapcc.api.lora": (

@@ -94,7 +94,8 @@ def _holds_others(name: str, modules: Mapping[str, object]) -> bool:
 
 
 def _is_holder(module: Module) -> bool:
-    return any(True for child in module.children() for _ in child.parameters())
+    children = getattr(module, "children", tuple)  # of a file of activations, there is no module
+    return any(True for child in children() for _ in child.parameters())
 
 
 def same_names(
