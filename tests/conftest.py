@@ -26,7 +26,7 @@ from tests import fastvideo_keys
 
 # No deadlines: they measure the machine. `ci` tries the same examples each time, so that a
 # submission does not fail by chance on what it did not touch.
-settings.register_profile("dev", max_examples=50, deadline=None)
+settings.register_profile("dev", max_examples=25, deadline=None)
 settings.register_profile(
     "ci",
     max_examples=300,
