@@ -40,9 +40,9 @@ def print_yaml(mapping: rules.Mapping) -> str:
             lines += [*_comments(statement.trivia.before, ""), *_dtype(statement, "", "dtype:")]
     lines += ["rules:", *_body(others, "  ")] if others else ["rules: []"]
     lines += _comments(mapping.tail, "")
-    while lines and not lines[0]:
-        lines.pop(0)
-    return "\n".join(lines) + "\n"
+    # One blank line, where two pieces end and begin with one; and none at the beginning.
+    kept = [line for before, line in zip(["", *lines], lines, strict=False) if line or before]
+    return "\n".join(kept) + "\n"
 
 
 def _settings_first(

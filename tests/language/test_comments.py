@@ -154,3 +154,11 @@ def test_a_line_break_in_a_comment_adds_nothing(char: str) -> None:
     for text, name in ((print_yaml(mapping), "m.yaml"), (print_mapping(mapping), "m.mapcc")):
         assert char not in text
         assert parse(text, name).body == (rule,)
+
+
+def test_blank_lines_of_two_pieces_are_one() -> None:
+    """Found by chance: printed once more, one of the two was gone."""
+    text = "# <1>\n\ndtype: bf16\n\n # <2>\nrules:\n  - keep: a\n"
+    printed = print_yaml(parse(text, "m.yaml"))
+    assert "\n\n\n" not in printed
+    assert print_yaml(parse(printed, "m.yaml")) == printed
