@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 import mapcc
 from mapcc.ir.bound import BoundMapping
 
@@ -43,6 +45,7 @@ def test_clean_without_a_target(case: Any) -> None:
     assert moves(alone.bound) == moves(both.bound)
 
 
+@pytest.mark.slow
 def test_yaml_means_the_same(case: Any, library_copy: Path) -> None:
     form = library_copy / case.mapping.parent.name / f"{case.name}.yaml"
     form.write_text(mapcc.format_mapping(mapcc.load_mapping(case.mapping), "yaml"), "utf-8")
@@ -53,6 +56,7 @@ def test_yaml_means_the_same(case: Any, library_copy: Path) -> None:
     assert moves(first.bound) == moves(second.bound)
 
 
+@pytest.mark.slow
 def test_the_canonical_form_means_the_same(case: Any, library_copy: Path) -> None:
     form = library_copy / case.mapping.parent.name / f"{case.name}.mapcc"
     form.write_text(mapcc.format_mapping(mapcc.load_mapping(case.mapping)), "utf-8")

@@ -126,6 +126,7 @@ def test_through_everything(case: Case, source: Any, tmp_path: Path, mapcc: Mapc
         assert ran.code == 0, ran.out + ran.err
 
 
+@pytest.mark.slow
 @pytest.mark.converts
 @pytest.mark.parametrize("case", CASES, ids=IDS)
 def test_in_programs(case: Case, source: Any, tmp_path: Path) -> None:
